@@ -32,7 +32,7 @@ impl From<ProfileError> for Fault {
 }
 
 impl Pipeline {
-    fn profile(&self, id: u32) -> Result<(&Arc<Profile>, &ir::Table)> {
+    pub(super) fn profile(&self, id: u32) -> Result<(&Arc<Profile>, &ir::Table)> {
         if let Some(Thing::Extern(n)) = self.things.get(&id) {
             let mut tables = self.engine.tables().iter();
             let table = tables.find(|t| t.profile() == Some(*n as u32));
@@ -45,7 +45,7 @@ impl Pipeline {
     }
 
     /// Returns the ids of all profiles, or that id alone.
-    fn profiles(&self, id: u32) -> Result<Vec<u32>> {
+    pub(super) fn profiles(&self, id: u32) -> Result<Vec<u32>> {
         if id != 0 {
             return self.profile(id).map(|_| vec![id]);
         }
@@ -53,7 +53,7 @@ impl Pipeline {
         Ok(ids.filter(|id| self.profile(*id).is_ok()).collect())
     }
 
-    fn meter(&self, id: u32) -> Result<&Meter> {
+    pub(super) fn meter(&self, id: u32) -> Result<&Meter> {
         match self.things.get(&id) {
             Some(Thing::Extern(n)) => match &self.engine.objects()[*n] {
                 Object::Meter(meter) => Ok(meter),

@@ -13,10 +13,12 @@ mod group_members;
 mod indirect;
 mod kept;
 mod learnt;
+mod levels;
 mod listen;
 mod names;
 mod one_shot;
 mod outbox;
+mod owners;
 mod packets;
 mod pipeline;
 mod precopy;
@@ -240,7 +242,7 @@ impl Server {
         Target {
             role,
             defers_references: false,
-            skips_learnt: false,
+            hands_over: false,
             pipeline: &active.pipeline,
             digests: &active.digests,
             now_ns: self.handle.now_ns(),

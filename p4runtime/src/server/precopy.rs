@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use prost::Message;
 
 use super::fault::Result;
+use super::owners::Owners;
 use super::reconcile::{direct_counter, Part};
 use super::target::Target;
-use super::texts::Unknown;
 use crate::proto::v1::{self, entity::Entity as E};
 
 /// The maximum number of bytes of the updates since a copy: those of a few seconds.
@@ -82,8 +82,8 @@ fn is_of_tables(update: &v1::Update) -> bool {
 }
 
 impl Target<'_> {
-    /// Reads what is copied, and begins a journal. Clients must not write meanwhile.
-    pub(super) fn copy_tables(&self, journal: &Journal) -> Result<Vec<v1::Update>> {
+    /// Reads what is copied, with the owners of buckets, and begins a journal. Clients must not write meanwhile.
+    pub(super) fn copy_tables(&self, journal: &Journal) -> Result<(Vec<v1::Update>, Vec<Owners>)> {
         // Before the entries are read: a packet may be counted twice as a change, but not be missed.
         let tables = self.pipeline.engine.tables().iter();
         let counts = tables.map(|table| table.counts()).collect();
@@ -92,13 +92,15 @@ impl Target<'_> {
             copy.extend(updates);
             true
         })?;
+        let owners = self.owners()?;
         journal.begin(counts);
-        Ok(copy)
+        Ok((copy, owners))
     }
 
     /// Reads what has changed since, and what is not copied.
-    pub(super) fn rest_of_tables(&self, copied: Copied) -> Result<Vec<v1::Update>> {
+    pub(super) fn rest_of_tables(&self, copied: Copied) -> Result<(Vec<v1::Update>, Vec<Owners>)> {
         let mut rest = copied.updates;
+        let owners = self.owners_written(&rest);
         let written = self.written(&rest);
         for (n, before) in copied.counts.into_iter().enumerate() {
             let table = &self.pipeline.engine.tables()[n];
@@ -121,7 +123,7 @@ impl Target<'_> {
             rest.extend(updates);
             true
         })?;
-        Ok(rest)
+        Ok((rest, owners))
     }
 
     /// The entries that updates have written: their ids may have been another entry's before.
@@ -132,15 +134,7 @@ impl Target<'_> {
                 Some(E::TableEntry(entry)) if !entry.is_default_action => Some(entry),
                 _ => None,
             });
-        let ids = entries.filter_map(|entry| {
-            let (n, table) = self.pipeline.table(entry.table_id).ok()?;
-            let keys = self
-                .pipeline
-                .matches(n, &entry.r#match, Unknown::Missing)
-                .ok()?;
-            let priority = self.pipeline.priority(table, entry.priority).ok()?;
-            Some((n, table.get(&keys, priority).ok()?.id))
-        });
+        let ids = entries.filter_map(|entry| self.find_entry(entry).ok());
         ids.collect()
     }
 }

@@ -3,7 +3,7 @@
 
 use adit_pipeline::p4::objects::{Count, Object};
 use adit_pipeline::p4::replication::{CloneTo, Replica};
-use adit_pipeline::p4::tables::{EntryId, Origin, Table};
+use adit_pipeline::p4::tables::{EntryId, EntryState, Origin, Table};
 use prost::Message;
 use tonic::Code;
 
@@ -326,21 +326,33 @@ impl Target<'_> {
             }
             return Ok(());
         }
+        let mut add = |state: &EntryState| {
+            if self.hands_over && state.origin == Origin::Packet {
+                return Ok(true);
+            }
+            if wanted.priority != 0 && state.entry.priority != i64::from(wanted.priority) {
+                return Ok(true);
+            }
+            let shown = self.pipeline.shown_entry(n, state, wanted, self.now_ns);
+            Ok::<_, Fault>(!is_wanted(wanted, &shown)? || replies.add(make(shown)))
+        };
+        let in_order = self.hands_over.then(|| table.in_order()).flatten();
+        if let Some(ids) = in_order {
+            for id in ids {
+                let (states, _) = table.entries(id, 1);
+                for state in states.iter().filter(|state| state.id == id) {
+                    if !add(state)? {
+                        return Ok(());
+                    }
+                }
+            }
+            return Ok(());
+        }
         let mut from = Some(EntryId::FIRST);
         while let Some(at) = from {
             let (states, next) = table.entries(at, PIECE);
-            for state in states {
-                if self.skips_learnt && state.origin == Origin::Packet {
-                    continue;
-                }
-                if wanted.priority != 0 && state.entry.priority != i64::from(wanted.priority) {
-                    continue;
-                }
-                let shown = self.pipeline.shown_entry(n, &state, wanted, self.now_ns);
-                if !is_wanted(wanted, &shown)? {
-                    continue;
-                }
-                if !replies.add(make(shown)) {
+            for state in &states {
+                if !add(state)? {
                     return Ok(());
                 }
             }

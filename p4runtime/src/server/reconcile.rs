@@ -152,7 +152,7 @@ impl Target<'_> {
             })
             .collect();
         let of_packets = Target {
-            skips_learnt: true,
+            hands_over: true,
             ..*self
         };
         of_packets.read(&wanted, &mut |reply| {
@@ -298,12 +298,14 @@ impl Server {
             carried.is_ok()
         })?;
         carried.map_err(refused)?;
+        target.assign(&before.owners()?).map_err(refused)?;
         let mut carried = Ok(());
         before.learnt(&mut |learnt| {
             carried = target.learn(&learnt, &described);
             carried.is_ok()
         })?;
         carried.map_err(refused)?;
+        target.fill(&before.levels()?);
         let references = next.pipeline.rules.references.check_all();
         references.map_err(|fault| refused(fault.message))
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use prost::Message;
 
 use super::learnt::Learnt;
+use super::levels::Levels;
+use super::owners::Owners;
 use super::reconcile::Part;
 use super::target::Target;
 use super::{Active, Server};
@@ -26,6 +28,11 @@ struct SavedState {
     learnt: Vec<Learnt>,
     #[prost(enumeration = "SavedPart", tag = "5")]
     part: i32,
+    #[prost(message, repeated, tag = "6")]
+    owners: Vec<Owners>,
+    /// Of meters, with the last part.
+    #[prost(message, repeated, tag = "8")]
+    levels: Vec<Levels>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
@@ -85,8 +92,10 @@ impl Server {
             return Ok(None);
         };
         let copied = self.target(&active, "").copy_tables(&active.journal);
+        let (updates, owners) = copied.map_err(|fault| fault.message)?;
         let state = SavedState {
-            updates: copied.map_err(|fault| fault.message)?,
+            updates,
+            owners,
             part: SavedPart::Tables.into(),
             ..SavedState::of(&active)
         };
@@ -100,9 +109,10 @@ impl Server {
         }
     }
 
-    /// The state of the active program as bytes, for a successor of this process: entries and values,
-    /// with the numbers of strings and flows; without what it has got by a [copy](Self::copy_state), if it
-    /// `has_copy`. Clients must not write meanwhile ([`hold_writes`](Self::hold_writes)), and no packet may pass.
+    /// The state of the active program as bytes, for a successor of this process: entries and values, with the
+    /// numbers of strings and flows, the owners of groups' buckets and the levels of meters; without what it has got
+    /// by a [copy](Self::copy_state), if it `has_copy`. Clients must not write meanwhile
+    /// ([`hold_writes`](Self::hold_writes)), and no packet may pass.
     ///
     /// # Errors
     /// With a text when an entity cannot be read, or clients have written too much since the copy.
@@ -117,17 +127,20 @@ impl Server {
         let read = match (active.journal.end(), has_copy) {
             (Some(copied), true) => {
                 state.part = SavedPart::Rest.into();
-                target
-                    .rest_of_tables(copied)
-                    .map(|updates| state.updates = updates)
+                let rest = target.rest_of_tables(copied);
+                rest.map(|rest| (state.updates, state.owners) = rest)
             }
             (None, true) => {
                 return Err("clients have written too much since the tables were copied".into());
             }
-            (_, false) => target.updates(Part::All, &mut |updates| {
-                state.updates.extend(updates);
-                true
-            }),
+            (_, false) => {
+                let read = target.updates(Part::All, &mut |updates| {
+                    state.updates.extend(updates);
+                    true
+                });
+                let owners = read.and_then(|()| target.owners());
+                owners.map(|owners| state.owners = owners)
+            }
         };
         read.map_err(|fault| fault.message)?;
         let read = target.learnt(&mut |learnt| {
@@ -135,6 +148,7 @@ impl Server {
             true
         });
         read.map_err(|fault| fault.message)?;
+        state.levels = target.levels().map_err(|fault| fault.message)?;
         Ok(state.encode_to_vec())
     }
 
@@ -186,10 +200,12 @@ impl Server {
             ..self.target(&active, "")
         };
         target.carry_out(&state.updates, &|entity| pipeline.describe(entity))?;
+        target.assign(&state.owners)?;
         if expected == SavedPart::Tables {
             return Ok(());
         }
         target.learn(&state.learnt, &|entity| pipeline.describe(entity))?;
+        target.fill(&state.levels);
         let references = pipeline.rules.references.check_all();
         references.map_err(|fault| fault.message)
     }

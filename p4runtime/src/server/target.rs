@@ -18,8 +18,9 @@ pub(crate) struct Target<'a> {
     /// Set if entries may be written before those that they refer to; references are checked at the
     /// end.
     pub(crate) defers_references: bool,
-    /// Set if reads of all entries of a table leave out those that packets have added.
-    pub(crate) skips_learnt: bool,
+    /// Set if reads of all entries of a table are for another engine: they leave out those that packets have
+    /// added, and are in the order in which entries were added.
+    pub(crate) hands_over: bool,
     pub(crate) now_ns: u64,
 }
 

@@ -483,7 +483,7 @@ impl Pipeline {
             digests: &digests,
             role: "",
             defers_references: false,
-            skips_learnt: false,
+            hands_over: false,
             now_ns,
         };
         let failed = updates.iter().enumerate().filter_map(|(index, update)| {

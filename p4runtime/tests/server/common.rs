@@ -50,6 +50,7 @@ impl PipelineHandle for Handle {
 }
 
 pub(crate) struct Nic {
+    pub(crate) server: Arc<Server>,
     pub(crate) listening: Listening,
     pub(crate) path: Arc<Path>,
     pub(crate) info: P4Info,
@@ -95,9 +96,11 @@ fn device_at(
         Pipeline::of_engine(engine).expect("a pipeline")
     });
     let server = Server::new(DEVICE, Arc::new(Handle(path.clone())), pipeline);
+    let server = Arc::new(server);
     Nic {
-        listening: listen_with(server, address, tls, limits, Routes::default())
+        listening: listen_with(server.clone(), address, tls, limits, Routes::default())
             .expect("the kernel has a port"),
+        server,
         path,
         info,
     }

@@ -128,7 +128,7 @@ fn flows_are_spread_over_a_groups_members() {
     assert_eq!(ports(&nic), []);
 }
 
-const SLOW: v1::MeterConfig = v1::MeterConfig {
+pub(crate) const SLOW: v1::MeterConfig = v1::MeterConfig {
     cir: 1,
     cburst: 2,
     pir: 1,

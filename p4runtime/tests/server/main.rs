@@ -5,6 +5,7 @@ mod availability;
 mod batches;
 mod common;
 mod configs;
+mod continuity;
 mod digests;
 mod entities;
 mod hostile;

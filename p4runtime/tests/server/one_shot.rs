@@ -29,7 +29,7 @@ fn set(nic: &Nic, actions: &[(u8, i32)]) -> ActionProfileActionSet {
     }
 }
 
-fn one_shot(nic: &Nic, actions: &[(u8, i32)]) -> v1::TableEntry {
+pub(crate) fn one_shot(nic: &Nic, actions: &[(u8, i32)]) -> v1::TableEntry {
     route(nic, Act::ActionProfileActionSet(set(nic, actions)))
 }
 

@@ -102,6 +102,18 @@ impl Bucket {
     }
 }
 
+/// The levels of a meter's buckets: the amounts up to which tokens have been consumed, and those that are missing
+/// from the excess bucket, in billionths. Under the same clock and rates they are those of another engine's meter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MeterLevels {
+    /// Of the committed bucket.
+    pub committed: u128,
+    /// Of the peak bucket.
+    pub peak: u128,
+    /// Missing from the excess bucket.
+    pub missing: u128,
+}
+
 /// Rates with the state of their buckets, which are initially full.
 #[derive(Debug)]
 struct Metered {
@@ -165,6 +177,65 @@ impl Metered {
         }
     }
 
+    /// The levels; `None` if all buckets are full.
+    fn levels(&self, now_ns: u64) -> Option<MeterLevels> {
+        let levels = MeterLevels {
+            committed: self.committed.0.load(Relaxed),
+            peak: self.peak.0.load(Relaxed),
+            missing: self.missing.load(Relaxed),
+        };
+        let over = |rate: u64, consumed: u128| {
+            let brought = u128::from(rate) * u128::from(now_ns);
+            brought.checked_sub(consumed)
+        };
+        let is_full = match self.config {
+            MeterConfig::TwoRates {
+                committed_rate,
+                peak_rate,
+                ..
+            } => {
+                over(committed_rate, levels.committed).is_some()
+                    && over(peak_rate, levels.peak).is_some()
+            }
+            MeterConfig::OneRate { committed_rate, .. } => {
+                // What overflows is added to the excess bucket with the next packet.
+                let over = over(committed_rate, levels.committed);
+                over.is_some_and(|over| levels.missing <= over)
+            }
+        };
+        (!is_full).then_some(levels)
+    }
+
+    /// Sets the levels, to those of an empty bucket at most.
+    fn set_levels(&self, levels: &MeterLevels, now_ns: u64) {
+        let empty = |rate: u64, burst: u64| {
+            u128::from(rate) * u128::from(now_ns) + u128::from(burst) * NANO
+        };
+        let (committed, peak, excess) = match self.config {
+            MeterConfig::TwoRates {
+                committed_rate,
+                committed_burst,
+                peak_rate,
+                peak_burst,
+            } => {
+                let peak = empty(peak_rate, peak_burst);
+                (empty(committed_rate, committed_burst), peak, 0)
+            }
+            MeterConfig::OneRate {
+                committed_rate,
+                committed_burst,
+                excess_burst,
+            } => {
+                let excess = u128::from(excess_burst) * NANO;
+                (empty(committed_rate, committed_burst), 0, excess)
+            }
+        };
+        let committed = levels.committed.min(committed);
+        self.committed.0.store(committed, Relaxed);
+        self.peak.0.store(levels.peak.min(peak), Relaxed);
+        self.missing.store(levels.missing.min(excess), Relaxed);
+    }
+
     fn change_missing(&self, change: impl FnMut(u128) -> Option<u128>) -> bool {
         self.missing.fetch_update(Relaxed, Relaxed, change).is_ok()
     }
@@ -191,6 +262,18 @@ impl MeterCell {
         });
         self.0.store(metered.map(Arc::new));
         Ok(())
+    }
+
+    /// The levels of the buckets; `None` without rates, and if all are full.
+    pub(in crate::p4) fn levels(&self, now_ns: u64) -> Option<MeterLevels> {
+        self.0.load().as_ref()?.levels(now_ns)
+    }
+
+    /// Sets the levels of the buckets, if there are rates.
+    pub(in crate::p4) fn set_levels(&self, levels: &MeterLevels, now_ns: u64) {
+        if let Some(metered) = &*self.0.load() {
+            metered.set_levels(levels, now_ns);
+        }
     }
 
     pub(in crate::p4) fn mark(&self, now_ns: u64, amount: u64, color: Color) -> Color {
@@ -234,6 +317,22 @@ impl Meter {
     /// Sets the rates of an element, and fills its buckets.
     pub fn set(&self, index: u64, config: Option<MeterConfig>) -> Result<(), ObjectError> {
         self.cell(index)?.set(config)
+    }
+
+    /// The levels of an element's buckets; `None` without rates, and if all are full.
+    pub fn levels(&self, index: u64, now_ns: u64) -> Result<Option<MeterLevels>, ObjectError> {
+        Ok(self.cell(index)?.levels(now_ns))
+    }
+
+    /// Sets the levels of an element's buckets, after its rates.
+    pub fn set_levels(
+        &self,
+        index: u64,
+        levels: &MeterLevels,
+        now_ns: u64,
+    ) -> Result<(), ObjectError> {
+        self.cell(index)?.set_levels(levels, now_ns);
+        Ok(())
     }
 
     /// Marks a packet; with an index out of range it keeps its color.

@@ -17,7 +17,7 @@ pub use counter::{Count, Counter};
 pub(super) use counts::Counts;
 pub use error::{ObjectError, ValueSetError};
 pub(super) use meter::{Bucket, MeterCell};
-pub use meter::{Color, Meter, MeterConfig, MeterUnit};
+pub use meter::{Color, Meter, MeterConfig, MeterLevels, MeterUnit};
 pub use object::Object;
 pub(super) use profile::MemberAction;
 pub use profile::{

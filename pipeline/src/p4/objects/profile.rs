@@ -9,6 +9,8 @@
 mod actions;
 mod buckets;
 mod error;
+mod group;
+mod owners;
 mod sets;
 
 use std::collections::{HashMap, HashSet};
@@ -20,8 +22,8 @@ use parking_lot::Mutex;
 use crate::p4::memory::{Epochs, Parts, Pin};
 use actions::Forms;
 pub(in crate::p4) use actions::MemberAction;
-use buckets::{assign, BUCKETS, NOBODY};
 pub use error::ProfileError;
+use group::{find, places, Group};
 pub use sets::SetAction;
 
 /// Maximum weight of a group's member.
@@ -40,73 +42,6 @@ pub struct GroupMember {
     pub weight: u32,
     /// A port: while it is down, the member receives no flows.
     pub watch_port: Option<u32>,
-}
-
-/// A group, with the buckets that flows are hashed to.
-#[derive(Clone, Debug)]
-struct Group {
-    members: Vec<GroupMember>,
-    /// The index in `members` of each bucket's owner; [`NOBODY`] if there is none.
-    buckets: [u16; BUCKETS],
-    /// The words of each member's action.
-    actions: Vec<u64>,
-    /// Set if its members belong to one entry, and are in no other group.
-    is_set: bool,
-}
-
-impl Default for Group {
-    fn default() -> Group {
-        Group {
-            members: Vec::new(),
-            buckets: [NOBODY; BUCKETS],
-            actions: Vec::new(),
-            is_set: false,
-        }
-    }
-}
-
-impl Group {
-    /// The place of the member that a hash selects; [`NOBODY`] if there is none.
-    fn owner(&self, hash: u64) -> u16 {
-        self.buckets[hash as usize % BUCKETS]
-    }
-
-    /// Reassigns the buckets; `old` has their previous owners.
-    fn assign(&mut self, old: &Group, down: &HashSet<u32>) {
-        let weights: Vec<u32> = self
-            .members
-            .iter()
-            .map(|m| match m.watch_port.is_some_and(|p| down.contains(&p)) {
-                true => 0,
-                false => m.weight,
-            })
-            .collect();
-        let place = places(&self.members);
-        // Once for each member, not for each bucket.
-        let places = old.members.iter().map(|m| find(&place, m.member));
-        let mut owners = [NOBODY; MAX_GROUP + 1];
-        for (owner, place) in owners.iter_mut().zip(places) {
-            *owner = place.unwrap_or(NOBODY);
-        }
-        for (owner, old) in self.buckets.iter_mut().zip(&old.buckets) {
-            *owner = owners[usize::from(*old).min(MAX_GROUP)];
-        }
-        assign(&mut self.buckets, &weights);
-    }
-}
-
-/// The members of a group and their places in it, in the order of their ids.
-fn places(members: &[GroupMember]) -> Vec<(u32, u16)> {
-    let each = (0..).zip(members);
-    let mut places: Vec<_> = each.map(|(n, member)| (member.member, n)).collect();
-    places.sort_unstable();
-    places
-}
-
-/// The place of a member.
-fn find(places: &[(u32, u16)], member: u32) -> Option<u16> {
-    let at = places.binary_search_by_key(&member, |(id, _)| *id).ok()?;
-    Some(places[at].1)
 }
 
 /// State that only writers access, one at a time.

@@ -113,6 +113,23 @@ impl Table {
         (found, None)
     }
 
+    /// The entries in the order in which they were added, where that decides: of two with the same priority that
+    /// match, the one that was added first wins. `None` if it is the order of ids, or does not matter.
+    pub fn in_order(&self) -> Option<Vec<EntryId>> {
+        if !self.records.layout.chained {
+            return None;
+        }
+        let state = self.state.lock();
+        let all = state.from(0);
+        let all = all.map(|(id, record, _)| (self.records.sequence(record), id));
+        let mut all: Vec<_> = all.collect();
+        if all.is_sorted() {
+            return None;
+        }
+        all.sort_unstable();
+        Some(all.into_iter().map(|(_, id)| id).collect())
+    }
+
     /// All entries.
     pub fn all(&self) -> Vec<EntryState> {
         self.entries(EntryId(0), usize::MAX).0

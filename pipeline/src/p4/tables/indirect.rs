@@ -9,7 +9,9 @@ use adit_p4_frontend::ir::{self, Chosen};
 use super::{Action, EntryId, Table, TableError};
 use crate::p4::hash::Algorithm;
 use crate::p4::memory::Pin;
-use crate::p4::objects::{Color, Count, MemberAction, MeterConfig, Object, Profile, SetAction};
+use crate::p4::objects::{
+    Color, Count, MemberAction, MeterConfig, MeterLevels, Object, Profile, SetAction,
+};
 
 /// The action profile or selector of a table.
 pub(super) struct Indirect {
@@ -210,6 +212,49 @@ impl Table {
         Action::Set(actions)
     }
 
+    /// The entries with sets of actions whose buckets are not as in a new set, with the owners of these
+    /// ([`Profile::owners`]).
+    pub fn sets(&self) -> Vec<(EntryId, Vec<u8>)> {
+        let indirect = self.indirect.as_ref();
+        let Some(Indirect { profile, .. }) = indirect.filter(|one| one.profile.has_sets()) else {
+            return Vec::new();
+        };
+        let state = self.state.lock();
+        let owners = |record| match self.action_of(record) {
+            Action::Group(id) => profile.owners_of_set(id),
+            _ => None,
+        };
+        let entries = state.from(0);
+        let sets = entries.filter_map(|(id, record, _)| Some((id, owners(record)?)));
+        sets.collect()
+    }
+
+    /// The owners of the buckets of an entry's set; `None` without one, and as for [`Profile::owners`].
+    pub fn set_owners(&self, id: EntryId) -> Option<Vec<u8>> {
+        let profile = &self.indirect.as_ref()?.profile;
+        let state = self.state.lock();
+        match self.action_of(state.record(id)?.0) {
+            Action::Group(id) => profile.owners_of_set(id),
+            _ => None,
+        }
+    }
+
+    /// Gives the buckets of an entry's set the owners that those of the same set in another engine have.
+    ///
+    /// # Errors
+    /// When there is no such entry with a set, or they are not the owners of buckets of one like it.
+    pub fn put_set_owners(&self, id: EntryId, owners: &[u8]) -> Result<(), TableError> {
+        let state = self.state.lock();
+        let action = state.record(id).map(|(record, _)| self.action_of(record));
+        match (&self.indirect, action) {
+            (Some(indirect), Some(Action::Group(id))) => {
+                let put = indirect.profile.set_owners_of_set(id, owners);
+                put.map_err(TableError::Profile)
+            }
+            _ => Err(TableError::Unknown(self.spec().name.clone())),
+        }
+    }
+
     /// Sets the rates of an entry's direct meter; without rates all packets are green.
     pub fn set_meter(&self, id: EntryId, config: Option<MeterConfig>) -> Result<(), TableError> {
         if self.direct_meter.is_none() {
@@ -225,6 +270,25 @@ impl Table {
         };
         let set = cell.map_or(Ok(()), |cell| cell.set(config));
         set.map_err(TableError::Meter)
+    }
+
+    /// The levels of the direct meters of entries, where not all buckets are full.
+    pub fn meter_levels(&self, now_ns: u64) -> Vec<(EntryId, MeterLevels)> {
+        if self.direct_meter.is_none() {
+            return Vec::new();
+        }
+        let state = self.state.lock();
+        let levels = |id: EntryId| self.meters.get(id.0)?.levels(now_ns);
+        let entries = state.from(0);
+        let found = entries.filter_map(|(id, ..)| Some((id, levels(id)?)));
+        found.collect()
+    }
+
+    /// Sets the levels of an entry's direct meter, after its rates.
+    pub fn set_meter_levels(&self, id: EntryId, levels: &MeterLevels, now_ns: u64) {
+        if let Some(cell) = self.meters.get(id.0) {
+            cell.set_levels(levels, now_ns);
+        }
     }
 
     /// Meters a packet with an entry's meter.

@@ -117,22 +117,31 @@ fn config() -> impl Strategy<Value = MeterConfig> {
 }
 
 proptest! {
-    /// Every mark equals the model's, for any sequence of packets.
+    /// Every mark equals the model's, for any sequence of packets, also if other meters go on with the levels.
     #[test]
     fn marks_are_the_rfcs(
         config in config(),
         start in any::<u32>(),
         packets in prop::collection::vec(
-            (prop_oneof![0u64..1_000, 0u64..2_000_000_000], 0u64..2_000, 0u8..8),
+            (prop_oneof![0u64..1_000, 0u64..2_000_000_000], 0u64..2_000, 0u8..8, 0u64..500),
             1..60,
         ),
     ) {
-        let cell = MeterCell::default();
-        cell.set(Some(config)).unwrap();
+        let new = || {
+            let cell = MeterCell::default();
+            cell.set(Some(config)).unwrap();
+            cell
+        };
+        let mut cell = new();
         let mut model = Model::new(config);
         let mut now = u64::from(start);
         model.at_ns = now;
-        for (wait, amount, color) in packets {
+        for (wait, amount, color, later) in packets {
+            let next = new();
+            if let Some(levels) = cell.levels(now) {
+                next.set_levels(&levels, now + later.min(wait));
+            }
+            cell = next;
             now += wait;
             // Most packets are uncolored.
             let color = match color {

@@ -119,7 +119,7 @@ impl Profile {
     }
 
     /// The group with that id, if it is a set.
-    fn group_of_set(&self, id: u32) -> Option<Arc<Group>> {
+    pub(super) fn group_of_set(&self, id: u32) -> Option<Arc<Group>> {
         self.groups.get(id.into()).filter(|group| group.is_set)
     }
 

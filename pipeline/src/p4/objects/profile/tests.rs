@@ -395,3 +395,39 @@ fn sets_are_not_mixed_with_members_and_groups() {
         assert!(error.to_string().contains(why), "{error}");
     }
 }
+
+#[test]
+fn flows_stay_with_their_members_in_another_profile() {
+    let with_members = || {
+        let profile = profile(true, 0);
+        for id in 0..6 {
+            profile.insert_member(id, set(id.into())).unwrap();
+        }
+        profile
+    };
+    let first: Vec<_> = (0..4).map(|id| member(id, 1)).collect();
+    let last: Vec<_> = (1..6).map(|id| member(id, id)).collect();
+    let old = with_members();
+    old.insert_group(1, &first).unwrap();
+    assert_eq!(old.owners(1), None, "those of a new group");
+    old.modify_group(1, &last).unwrap();
+    let owners = old.owners(1).unwrap();
+
+    let next = with_members();
+    next.insert_group(1, &last).unwrap();
+    assert!(moved(&flows(&old), &flows(&next)) > 0);
+    next.set_owners(1, &owners).unwrap();
+    assert_eq!(flows(&next), flows(&old));
+    assert_eq!(next.owners(1), Some(owners.clone()));
+    // A member whose port is down here gets no flows.
+    next.set_port(103, false);
+    old.set_port(103, false);
+    next.set_owners(1, &owners).unwrap();
+    assert_eq!(flows(&next), flows(&old));
+
+    let why = |owners: &[u8]| next.set_owners(1, owners).unwrap_err().to_string();
+    assert!(why(&owners[1..]).contains("owners of 1023 buckets: it has 1024"));
+    assert!(why(&[5; BUCKETS]).contains("member 5 owns a bucket: it has 5 members"));
+    assert!(next.set_owners(2, &owners).is_err());
+    assert_eq!(flows(&next), flows(&old), "nothing has changed");
+}
