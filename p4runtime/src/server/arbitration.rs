@@ -127,6 +127,25 @@ impl Arbitration {
         }
     }
 
+    /// The highest election id of each role, of those that were used least recently first.
+    pub(super) fn roles(&self) -> Vec<(String, u128)> {
+        let mut roles: Vec<_> = self.roles.iter().collect();
+        roles.sort_by_key(|(_, role)| role.last);
+        let ids = roles.into_iter();
+        ids.map(|(name, role)| (name.clone(), role.highest))
+            .collect()
+    }
+
+    /// Continues the roles of a predecessor of this process ([`roles`](Self::roles)): a client whose place
+    /// another one has taken must not get it back because it connects sooner.
+    pub(super) fn continue_roles(&mut self, roles: impl IntoIterator<Item = (String, u128)>) {
+        for (name, highest) in roles.into_iter().take(MAX_ROLES) {
+            self.updates += 1;
+            let last = self.updates;
+            self.roles.insert(name, Role { highest, last });
+        }
+    }
+
     /// The highest election id that a role has seen.
     fn highest(&self, role: &str) -> Option<u128> {
         self.roles.get(role).map(|role| role.highest)
@@ -393,6 +412,24 @@ mod tests {
         };
         let done = all.arbitrate(id, &update);
         (id, done)
+    }
+
+    #[test]
+    fn the_place_of_a_primary_is_its_own_in_the_next_process() {
+        let mut all = Arbitration::new(1, Arc::default());
+        for (role, election) in [("b", 7), ("a", 1 << 40), ("b", 9)] {
+            assert!(arbitrate(&mut all, role, election).1.is_ok());
+        }
+        let roles = all.roles();
+        assert_eq!(roles, [("a".to_owned(), 1 << 40), ("b".to_owned(), 9)]);
+        let mut next = Arbitration::new(1, Arc::default());
+        next.continue_roles(roles.clone());
+        assert_eq!(next.roles(), roles);
+        let (former, done) = arbitrate(&mut next, "b", 8);
+        assert!(done.is_ok() && !next.is_primary(former));
+        assert!(next.check("b", Some(&message(8))).is_err());
+        let (primary, _) = arbitrate(&mut next, "b", 9);
+        assert!(next.is_primary(primary));
     }
 
     #[test]

@@ -30,9 +30,23 @@ struct SavedState {
     part: i32,
     #[prost(message, repeated, tag = "6")]
     owners: Vec<Owners>,
+    /// Those of clients, with the last part.
+    #[prost(message, repeated, tag = "7")]
+    roles: Vec<SavedRole>,
     /// Of meters, with the last part.
     #[prost(message, repeated, tag = "8")]
     levels: Vec<Levels>,
+}
+
+/// A role, with the highest election id that it has seen.
+#[derive(Clone, PartialEq, Message)]
+struct SavedRole {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(uint64, tag = "2")]
+    high: u64,
+    #[prost(uint64, tag = "3")]
+    low: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
@@ -41,6 +55,20 @@ enum SavedPart {
     Whole = 0,
     Tables = 1,
     Rest = 2,
+}
+
+impl From<(String, u128)> for SavedRole {
+    fn from((name, highest): (String, u128)) -> Self {
+        let (high, low) = ((highest >> 64) as u64, highest as u64);
+        Self { name, high, low }
+    }
+}
+
+impl From<SavedRole> for (String, u128) {
+    fn from(role: SavedRole) -> Self {
+        let highest = u128::from(role.high) << 64 | u128::from(role.low);
+        (role.name, highest)
+    }
 }
 
 /// The strings of the types with one URI. An empty text is that of a number which was written as such.
@@ -110,20 +138,28 @@ impl Server {
     }
 
     /// The state of the active program as bytes, for a successor of this process: entries and values, with the
-    /// numbers of strings and flows, the owners of groups' buckets and the levels of meters; without what it has got
-    /// by a [copy](Self::copy_state), if it `has_copy`. Clients must not write meanwhile
-    /// ([`hold_writes`](Self::hold_writes)), and no packet may pass.
+    /// numbers of strings and flows, the owners of groups' buckets, the levels of meters, and the highest election
+    /// ids of roles; without what it has got by a [copy](Self::copy_state), if it `has_copy`. Clients must not write
+    /// meanwhile ([`hold_writes`](Self::hold_writes)), and no packet may pass.
     ///
     /// # Errors
     /// With a text when an entity cannot be read, or clients have written too much since the copy.
     pub fn save_state(&self, has_copy: bool) -> std::result::Result<Vec<u8>, String> {
+        let roles = self.arbitration.lock().roles().into_iter();
+        let roles = roles.map(SavedRole::from).collect();
         let active = match self.active() {
             Ok(active) => active,
-            Err(_) if !has_copy => return Ok(Vec::new()),
+            Err(_) if !has_copy => {
+                let none = SavedState::default();
+                return Ok(SavedState { roles, ..none }.encode_to_vec());
+            }
             Err(fault) => return Err(fault.message),
         };
         let target = self.target(&active, "");
-        let mut state = SavedState::of(&active);
+        let mut state = SavedState {
+            roles,
+            ..SavedState::of(&active)
+        };
         let read = match (active.journal.end(), has_copy) {
             (Some(copied), true) => {
                 state.part = SavedPart::Rest.into();
@@ -175,7 +211,7 @@ impl Server {
     }
 
     fn restore(&self, bytes: &[u8], expected: SavedPart) -> std::result::Result<(), String> {
-        let state = SavedState::decode(bytes)
+        let mut state = SavedState::decode(bytes)
             .map_err(|error| format!("the state of the program is damaged: {error}"))?;
         if state.part != i32::from(expected) {
             let part = state.part;
@@ -183,6 +219,9 @@ impl Server {
                 "the state is part {part}: expected is {expected:?}"
             ));
         }
+        let roles = std::mem::take(&mut state.roles).into_iter();
+        let roles = roles.map(<(String, u128)>::from);
+        self.arbitration.lock().continue_roles(roles);
         let active = match self.active() {
             Ok(active) => active,
             Err(_) if state == SavedState::default() => return Ok(()),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! State that packets of one process or program have come to rely on, and find in the next one: the members of their
-//! flows, the levels of meters, the order of entries.
+//! State that packets and clients of one process or program have come to rely on, and find in the next one: the
+//! members of their flows, the levels of meters, the order of entries, the places of primaries.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -9,8 +9,9 @@ use adit_p4runtime::proto::v1::{
     self, entity::Entity as E, set_forwarding_pipeline_config_request::Action,
     table_action::Type as Act, update::Type,
 };
+use tonic::Code;
 
-use crate::common::{direct, frame, insert, nic, update, Nic, Peer, PROGRAM};
+use crate::common::{claim, direct, frame, insert, nic, update, Nic, Peer, PROGRAM};
 use crate::entities::{group, member, route, SLOW};
 use crate::one_shot::one_shot;
 
@@ -186,4 +187,20 @@ fn meters_do_not_begin_with_another_burst() {
         assert_eq!(through(&next, 5 * SECOND), 0);
         assert_eq!(through(&next, 6 * SECOND), 1);
     }
+}
+
+#[test]
+fn a_former_primary_is_none_in_the_next_process() {
+    let old = nic();
+    let _both = [10, 11].map(|election| Peer::primary(&old, "", election));
+    let next = successor(&old, None);
+    // It connects sooner, with the id that it had.
+    let mut former = Peer::connect(&next);
+    former.election = 10;
+    former.open().expect("a stream");
+    former.say(claim("", Some(10)));
+    assert_eq!(former.arbitrated(), (Code::NotFound as i32, Some(11)));
+    assert!(former.write(vec![]).is_err());
+    let mut primary = Peer::primary(&next, "", 11);
+    primary.write(vec![]).expect("it is the primary");
 }
