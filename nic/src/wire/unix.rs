@@ -130,8 +130,10 @@ impl Unix {
             return Ok(None);
         };
         let (local, remote) = (paths[at], paths[1 - at]);
-        // Without its file it is bound again by the next check of the link.
-        let file = fs::symlink_metadata(local).ok();
+        // Without its file it is bound again by the next check of the link. The file is another socket's if
+        // nobody receives there: its process has bound it again, and ended before it could report that.
+        let is_alive = has_receiver(&address(local)?).unwrap_or(true);
+        let file = fs::symlink_metadata(local).ok().filter(|_| is_alive);
         Ok(Some(Self {
             name: name.to_owned(),
             socket,

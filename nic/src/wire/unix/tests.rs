@@ -133,6 +133,24 @@ fn a_socket_that_was_made_again_is_the_lifeline() {
 }
 
 #[test]
+fn a_socket_that_was_made_again_and_not_reported_is_made_once_more() {
+    let (_dir, a, b) = paths();
+    let port = Unix::open(&a, &b).unwrap();
+    let lifeline = port.lifeline().unwrap().try_clone_to_owned().unwrap();
+    let peer = UnixDatagram::bind(&b).unwrap();
+    // Its process makes it again, and dies: nobody has the new socket.
+    std::mem::forget(port);
+    fs::remove_file(&a).unwrap();
+    drop(UnixDatagram::bind(&a).unwrap());
+    let mut next = Unix::adopt(lifeline, "next", [&a, &b]).unwrap().unwrap();
+    assert!(next.link().up && peer.send_to(&[1; 60], &a).is_err());
+    next.claim();
+    assert!(next.link().up);
+    peer.send_to(&[2; 60], &a).unwrap();
+    assert_eq!(recv(&mut next), Some(vec![2; 60]));
+}
+
+#[test]
 fn a_port_that_was_not_claimed_leaves_the_socket_to_its_owner() {
     let (_dir, a, b) = paths();
     let mut port = Unix::open(&a, &b).unwrap();
