@@ -100,9 +100,14 @@ impl Function {
         Ok(())
     }
 
-    /// Continues after a state was restored: the predecessor has ended, and links may have changed.
+    /// Continues after a state was restored: the predecessor has ended. The driver is told of all links:
+    /// what it knows of them is what the predecessor saw last, and they may have changed before this
+    /// process saw them.
     pub(crate) fn go_on(&mut self) {
         self.datapath.claim_wires();
+        for vport in self.datapath.vports() {
+            self.slow_path.link_changed(vport);
+        }
         self.links_changed();
     }
 }

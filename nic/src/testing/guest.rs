@@ -14,7 +14,7 @@ use adit_uapi::virtchnl2::adi::{
     NonFlexDestroyAdi, CREATE_ADI_EXT_MAGIC,
 };
 use adit_uapi::virtchnl2::{
-    op, queue_model, status, AllocVectors, CreateVport, QueueRegChunk, Vport,
+    op, queue_model, status, AllocVectors, CreateVport, Event, QueueRegChunk, Vport,
 };
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
@@ -294,22 +294,35 @@ impl Guest {
     /// Takes the next reply, if there is one; events are skipped.
     pub fn reply(&mut self) -> Option<(u32, Vec<u8>)> {
         loop {
-            let n = u64::from(self.replies);
-            let desc: CtlqDesc = self.memory().read_obj(ARQ + n * 32).expect("RAM");
-            if desc.flags.get() & flags::DD == 0 {
-                return None;
-            }
-            let mut payload = vec![0; usize::from(desc.datalen.get())];
-            let at = REPLIES + n * MAX_BUF_LEN as u64;
-            self.memory().read(at, &mut payload).expect("RAM");
-            self.post_reply_buffer(n);
-            let tail = self.replies;
-            self.replies = (self.replies + 1) % MAILBOX_LEN;
-            self.write_mailbox(Arq, Tail, tail.into());
-            if desc.v_opcode() != op::EVENT {
-                return Some((desc.v_retval.get(), payload));
+            let (v_opcode, status, payload) = self.message()?;
+            if v_opcode != op::EVENT {
+                return Some((status, payload));
             }
         }
+    }
+
+    /// Takes the next event, if there is one before the next reply.
+    pub fn event(&mut self) -> Option<Event> {
+        let (v_opcode, _, payload) = self.message()?;
+        assert_eq!(v_opcode, op::EVENT);
+        Some(Event::read_from_bytes(&payload).expect("an event"))
+    }
+
+    /// Takes the next message: its opcode, status and payload.
+    fn message(&mut self) -> Option<(u32, u32, Vec<u8>)> {
+        let n = u64::from(self.replies);
+        let desc: CtlqDesc = self.memory().read_obj(ARQ + n * 32).expect("RAM");
+        if desc.flags.get() & flags::DD == 0 {
+            return None;
+        }
+        let mut payload = vec![0; usize::from(desc.datalen.get())];
+        let at = REPLIES + n * MAX_BUF_LEN as u64;
+        self.memory().read(at, &mut payload).expect("RAM");
+        self.post_reply_buffer(n);
+        let tail = self.replies;
+        self.replies = (self.replies + 1) % MAILBOX_LEN;
+        self.write_mailbox(Arq, Tail, tail.into());
+        Some((desc.v_opcode(), desc.v_retval.get(), payload))
     }
 
     /// Sends a request that must succeed.

@@ -92,6 +92,19 @@ fn frames_pass_as_if_nothing_had_happened_and_are_counted_once() {
 }
 
 #[test]
+fn a_link_that_only_the_successor_has_seen_is_reported() {
+    let (mut guest, ..) = pair();
+    for up in [false, true, true] {
+        // The predecessor has not looked at it since.
+        guest.far.set_up(up);
+        guest.update();
+        let event = guest.event().expect("an event");
+        assert_eq!(event.link_status, u8::from(up));
+        assert_eq!(guest.event().map(|event| event.link_status), None);
+    }
+}
+
+#[test]
 fn idle_adis_are_polled_again_so_that_no_doorbell_is_lost() {
     let (mut guest, mut a, b) = pair();
     guest.idle(SLEEP_AFTER_NS);
