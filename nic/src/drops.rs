@@ -54,11 +54,13 @@ pub enum DropReason {
     NoHeadroom,
     /// RX or TX: too many packets wait for the control plane.
     SlowPathFull,
+    /// RX or TX: it waited when the process of the device was replaced.
+    Update,
 }
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::PortDisabled,
         Self::Suspended,
         Self::Filtered,
@@ -83,6 +85,7 @@ impl DropReason {
         Self::NoSuchPort,
         Self::NoHeadroom,
         Self::SlowPathFull,
+        Self::Update,
     ];
 
     /// The reason as a metrics label.
@@ -113,6 +116,7 @@ impl DropReason {
             Self::NoSuchPort => "no_such_port",
             Self::NoHeadroom => "no_headroom",
             Self::SlowPathFull => "slow_path_full",
+            Self::Update => "update",
         }
     }
 }
@@ -146,6 +150,7 @@ impl DropReason {
             Self::NoSuchPort => "the program sends it to a port that there is not",
             Self::NoHeadroom => "the program adds more headers than there is room for",
             Self::SlowPathFull => "too many packets wait for the control plane",
+            Self::Update => "it waited when the process of the device was replaced",
         }
     }
 }

@@ -192,7 +192,7 @@ impl Freeze {
         if waiting > 0 {
             tracing::info!(
                 waiting,
-                "frames that wait for buffers, copies or a wire are lost"
+                "frames that wait for buffers, copies, fragments or a wire are lost"
             );
         }
         let mut add = |name, bytes: &[u8]| {

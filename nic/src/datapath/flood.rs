@@ -22,7 +22,7 @@ const MAX_FLOODS: usize = 64;
 pub struct FloodCounters {
     /// Frames copied to all ADIs of a VLAN.
     pub copied: u64,
-    /// Frames not copied, because too many others waited.
+    /// Frames not copied to all, because too many others waited, or the process of the device was replaced.
     pub dropped: u64,
 }
 

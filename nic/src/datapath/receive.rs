@@ -36,7 +36,6 @@ impl Ingress {
     }
 
     /// The number of frames that wait for buffers.
-    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn waiting_frames(&self) -> u64 {
         let waiting = self.waiting.as_ref();
         waiting.map_or(0, |waiting| waiting.transit.undelivered())

@@ -2,8 +2,8 @@
 //! The state of the data plane that the control plane does not have, for a successor of this process:
 //! positions of queues, latched interrupts, counters, ADIs.
 //!
-//! Frames on their way are not part of it: for each wire at most one that waits for buffers, and one
-//! that waits for room; and those that are being copied to ADIs.
+//! Frames on their way are not part of it, and are counted as dropped: for each wire at most one that waits for
+//! buffers, and one that waits for room; those that are being copied to ADIs; and packets of the control plane.
 
 mod adis;
 
@@ -11,8 +11,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use super::receive::Ingress;
 use super::Datapath;
 use crate::dataplane::{QueueId, QueueKind, QueueState, VportCounters};
+use crate::drops::DropReason;
 use crate::ids::{VectorId, VportId};
 
 pub use adis::{AdiState, AdisState, TotalsState};
@@ -91,17 +93,26 @@ impl Datapath {
         }
     }
 
-    /// The counters of all virtual ports; not those of ADIs that have counted nothing.
+    /// The counters of all virtual ports, in which the frames that a successor does not get are dropped; not
+    /// those of ADIs that have counted nothing.
     pub(crate) fn save_ports(&self) -> Vec<PortState> {
-        let vports = self.fabric.host.vports.iter();
-        let ports = vports.enumerate().map(|(n, vport)| PortState {
-            adi: (vport.adi.as_ref()).map(|adi| (adi.config.mac, adi.config.vlan)),
-            counters: vport.counters,
-            drops: [vport.drops.rx.named(), vport.drops.tx.named()],
-            wire: match (&vport.adi, self.wire(VportId(n as u32))) {
-                (None, Some(port)) => port.counters().named(),
-                _ => Named::new(),
-            },
+        let vports = self.fabric.host.vports.with_ids();
+        let ports = vports.map(|(id, vport)| {
+            let (mut counters, mut drops) = (vport.counters, vport.drops);
+            let [received, sent] = self.waiting_frames_of(id);
+            drops.rx.count_many(DropReason::Update, received);
+            drops.tx.count_many(DropReason::Update, sent);
+            counters.rx_discards += received;
+            counters.tx_discards += sent;
+            PortState {
+                adi: (vport.adi.as_ref()).map(|adi| (adi.config.mac, adi.config.vlan)),
+                counters,
+                drops: [drops.rx.named(), drops.tx.named()],
+                wire: match (&vport.adi, self.wire(id)) {
+                    (None, Some(port)) => port.counters().named(),
+                    _ => Named::new(),
+                },
+            }
         });
         let nothing = |state: &PortState| {
             state.counters == VportCounters::default() && state.drops.iter().all(Named::is_empty)
@@ -144,11 +155,24 @@ impl Datapath {
         }
     }
 
-    /// The number of frames that wait for buffers or for their wire, or are being copied to ADIs, which a
-    /// successor does not get.
-    pub(crate) fn frames_on_their_way(&self) -> usize {
-        let ingress = self.ingress.iter().filter(|one| one.is_waiting()).count();
-        let egress = self.egress.iter().filter(|one| one.is_waiting()).count();
-        ingress + egress + self.fabric.floods.waiting()
+    /// The frames of a virtual port that a successor does not get: those that wait for buffers, and those that
+    /// wait for a wire. Packets of the control plane are the first port's.
+    fn waiting_frames_of(&self, vport: VportId) -> [u64; 2] {
+        let of_wire = self.ingress.get(vport.index());
+        let received = of_wire.map_or(0, Ingress::waiting_frames);
+        let egress = self.egress.iter();
+        let sent: u64 = egress.map(|egress| egress.waiting_frames(vport)).sum();
+        let engine = self.program.engine().filter(|_| vport == VportId(0));
+        let packets = engine.map_or(0, |engine| engine.packets_out().waiting() as u64);
+        [received, sent + packets]
+    }
+
+    /// The number of frames that a successor does not get: those of [`save_ports`](Self::save_ports), those
+    /// that are being copied to ADIs, and datagrams of which fragments are missing.
+    pub(crate) fn frames_on_their_way(&self) -> u64 {
+        let ports = self.fabric.host.vports.with_ids();
+        let frames = ports.flat_map(|(id, _)| self.waiting_frames_of(id));
+        let (datagrams, _) = self.held_fragments();
+        frames.sum::<u64>() + (self.fabric.floods.waiting() + datagrams) as u64
     }
 }

@@ -31,9 +31,16 @@ pub(super) struct Egress {
 }
 
 impl Egress {
-    /// Returns whether a frame waits for the wire.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
+    /// The number of frames of a virtual port that wait for the wire.
+    pub(super) fn waiting_frames(&self, vport: VportId) -> u64 {
+        let waiting = self.waiting.as_ref();
+        waiting
+            .filter(|waiting| waiting.source.vport() == vport)
+            .map_or(0, |waiting| {
+                Account::new(&self.frame, &waiting.transit.meta)
+                    .on_wire
+                    .frames
+            })
     }
 }
 

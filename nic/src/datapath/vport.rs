@@ -154,6 +154,12 @@ impl Vports {
         self.list.truncate(self.own);
     }
 
+    /// All virtual ports, with their ids.
+    pub(super) fn with_ids(&self) -> impl Iterator<Item = (VportId, &Vport)> {
+        let vports = (0..).map(VportId).zip(&self.list);
+        vports.filter_map(|(id, vport)| Some((id, vport.as_deref()?)))
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Vport> {
         self.list.iter().flatten().map(|v| &**v)
     }

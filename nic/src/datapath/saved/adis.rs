@@ -122,7 +122,11 @@ impl Datapath {
             drops: [totals.drops.rx.named(), totals.drops.tx.named()],
             faults: totals.faults.to_vec(),
             kicks: totals.kicks,
-            floods: [floods.copied, floods.dropped],
+            // A successor does not get those that are being copied.
+            floods: [
+                floods.copied,
+                floods.dropped + self.fabric.floods.waiting() as u64,
+            ],
         };
         let nothing = TotalsState {
             faults: vec![0; totals.faults.len()],

@@ -15,13 +15,18 @@ use crate::ids::P4Port;
 use crate::program::Program;
 
 fn programmed(setup: Setup) -> Driver {
+    let mut driver = without_buffers(setup);
+    driver.post(0, LEN - 1);
+    driver.post(1, LEN - 1);
+    driver
+}
+
+fn without_buffers(setup: Setup) -> Driver {
     let mut driver = Driver::new(setup);
     let text = include_str!("program.p4");
     driver
         .dp
         .set_program(Program::from_text("program.p4", text).unwrap());
-    driver.post(0, LEN - 1);
-    driver.post(1, LEN - 1);
     driver
 }
 
@@ -301,6 +306,23 @@ fn a_wire_that_takes_no_more_gets_the_frame_later_and_once() {
         assert_eq!(driver.far.recv(), Some((op(1, tcp(n, 9)), plain())));
     }
     assert_eq!(driver.far.recv(), None);
+}
+
+#[test]
+fn frames_that_a_successor_does_not_get_are_counted_there() {
+    let mut driver = without_buffers(Setup::default());
+    driver.far.set_room(Some(0));
+    driver.send(&op(1, tcp(1, 9)), None, 0, 1);
+    driver.far.send(&op(1, tcp(2, 9)), plain());
+    driver.poll();
+    assert!(driver.dp.has_waiting_frames());
+    assert_eq!(driver.dp.frames_on_their_way(), 2);
+    let saved = driver.dp.save_ports();
+    assert_eq!(driver.dropped(DropReason::Update), (0, 0), "not here");
+    driver.dp.restore_ports(&saved);
+    assert_eq!(driver.dropped(DropReason::Update), (1, 1));
+    let counters = driver.dp.counters(VportId(0));
+    assert_eq!((counters.rx_discards, counters.tx_discards), (1, 1));
 }
 
 #[test]

@@ -92,6 +92,21 @@ fn frames_pass_as_if_nothing_had_happened_and_are_counted_once() {
 }
 
 #[test]
+fn copies_that_are_not_made_yet_are_counted() {
+    let (mut guest, mut a, mut b) = pair();
+    for n in 0..2 {
+        a.send(&mut guest, &frame(BROADCAST, a.mac(), n));
+    }
+    // One frame is copied in a turn.
+    guest.function.poll(1, true);
+    guest.update();
+    guest.poll();
+    assert!(b.recv(&guest).is_some() && b.recv(&guest).is_none());
+    let floods = guest.function.datapath().adi_totals().floods;
+    assert_eq!((floods.copied, floods.dropped), (1, 1));
+}
+
+#[test]
 fn a_link_that_only_the_successor_has_seen_is_reported() {
     let (mut guest, ..) = pair();
     for up in [false, true, true] {
