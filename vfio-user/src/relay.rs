@@ -13,7 +13,9 @@
 //! with the worker when it died is answered likewise. So a client loses no reply, and waits for none.
 //!
 //! *A new worker* is introduced to the client by the same messages that the client has sent: its
-//! version, windows, eventfds, and (after a death) the last content of configuration space.
+//! version, windows, eventfds, the start of its log of DMA writes, and (after a death) the last content of
+//! configuration space. That log is empty in the new worker, unless its device reports all that it may write,
+//! or takes over the pages of its predecessor's log with the rest of the state.
 //!
 //! The worker's side is [`PassedClients`], which takes the place of a [`Server`](crate::Server): it
 //! receives one connection for each client over a socket pair, the *source*.

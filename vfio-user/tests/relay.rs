@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use adit_vfio_user::handover::{InheritedFds, SentFds};
 use adit_vfio_user::header::{Command, Header};
+use adit_vfio_user::migration::MigrationSupport;
 use adit_vfio_user::relay::{source, IntroductionError, Lost, PassedClients, Relay, RelayHandle};
 use adit_vfio_user::testing::{shared_memory, ScratchDevice, CONFIG, MSIX};
 use adit_vfio_user::{wire, Config, Errno, Server, StopHandle};
@@ -304,6 +305,57 @@ fn a_worker_is_replaced_between_two_messages() {
     assert!(client.is_served());
     drop(client);
     assert_eq!(second.die().clients, 2);
+}
+
+/// Starts or ends a log of DMA writes, by the number of the feature.
+fn log(client: &mut Client, number: u32) -> Result<(), Errno> {
+    let head = wire::DeviceFeature {
+        argsz: 1 << 10,
+        flags: 1 << 17 | number,
+    };
+    let all = wire::LoggingControl {
+        page_size: 4096,
+        num_ranges: 0,
+        reserved: 0,
+    };
+    let ranges: &[u8] = if number == START { all.as_bytes() } else { &[] };
+    let payload = [head.as_bytes(), ranges].concat();
+    client.request(Command::DeviceFeature, &payload).map(drop)
+}
+
+const START: u32 = 6;
+const STOP: u32 = 7;
+
+#[test]
+fn a_log_of_dma_writes_goes_on_in_the_next_worker() {
+    let device = || ScratchDevice::migratable(MigrationSupport::default());
+    let fixture = Fixture::start();
+    let first = fixture.connect(device());
+    let mut client = Client::negotiated(&fixture.path);
+    log(&mut client, START).unwrap();
+    let next = |worker: Worker, dies: bool| {
+        if dies {
+            worker.die();
+            return fixture.connect(device());
+        }
+        assert!(fixture.relay.pause(TIMEOUT));
+        let (next, source) = Worker::start(device());
+        fixture.relay.switch(source, TIMEOUT).unwrap();
+        fixture.relay.commit(TIMEOUT);
+        worker.die();
+        next
+    };
+    let mut worker = first;
+    for dies in [false, true] {
+        worker = next(worker, dies);
+        assert!(client.is_served());
+        let again = log(&mut client, START);
+        assert_eq!(again, Err(Errno::BUSY), "there is one, dies: {dies}");
+    }
+    log(&mut client, STOP).unwrap();
+    worker = next(worker, false);
+    log(&mut client, START).expect("one that has ended is not started again");
+    worker.die();
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl<'a> Link<'a> {
 /// A message to a worker.
 type Setup = (Command, Vec<u8>, Vec<Arc<OwnedFd>>);
 
-/// The messages that set up the windows and eventfds of a client.
+/// The messages that set up the windows and eventfds of a client, and start its log of DMA writes.
 fn setup(record: &Record) -> Result<Vec<Setup>, IntroductionError> {
     let mut messages = Vec::new();
     for (address, window) in record.windows.iter() {
@@ -174,6 +174,8 @@ fn setup(record: &Record) -> Result<Vec<Setup>, IntroductionError> {
         group.push(entry);
     }
     messages.extend(events(&group));
+    let log = record.log.clone();
+    messages.extend(log.map(|start| (Command::DeviceFeature, start, Vec::new())));
     Ok(messages)
 }
 

@@ -10,6 +10,7 @@ use vfio_bindings::bindings::vfio;
 use super::message::{Data, Reply};
 use crate::dma::{DmaWindows, Window};
 use crate::error::ProtocolError;
+use crate::feature::Operation;
 use crate::header::Command;
 use crate::irq::{EventFd, IrqAction};
 use crate::request::{parse, DmaUnmap, IrqData, Request, SetIrqs};
@@ -31,6 +32,8 @@ pub(super) struct Record {
     pub(super) version: Option<(Vec<u8>, Vec<u8>)>,
     pub(super) windows: DmaWindows,
     pub(super) eventfds: BTreeMap<EventKey, Arc<OwnedFd>>,
+    /// The client's message that has started a log of DMA writes, until it ends that.
+    pub(super) log: Option<Vec<u8>>,
     /// The replies to requests for descriptions, by command and payload.
     descriptions: BTreeMap<(u16, Vec<u8>), Data>,
     /// Configuration space as the last worker had it.
@@ -45,6 +48,7 @@ impl Record {
             version: None,
             windows: DmaWindows::new(config.max_dma_maps, true),
             eventfds: BTreeMap::new(),
+            log: None,
             descriptions: BTreeMap::new(),
             config_space: Vec::new(),
             config_writes: Vec::new(),
@@ -79,6 +83,15 @@ impl Record {
                 let key = (command as u16, payload.to_vec());
                 let value = (reply.0.to_vec(), reply.1.cloned());
                 self.descriptions.insert(key, value);
+            }
+            Command::DeviceFeature => {
+                if let Request::Feature(feature) = parse(command, payload, Vec::new())? {
+                    match feature.operation {
+                        Operation::StartLog { .. } => self.log = Some(payload.to_vec()),
+                        Operation::StopLog => self.log = None,
+                        _ => {}
+                    }
+                }
             }
             Command::RegionWrite | Command::RegionWriteMulti => {
                 return Ok(match parse(command, payload, Vec::new())? {
