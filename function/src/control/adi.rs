@@ -16,7 +16,7 @@ use super::id_allocator::{IdAllocator, NotFree};
 use super::queue_set::{Counts, QueueSet};
 use super::vport::{AdiResources, Vport};
 use super::{Control, Profile, Refusal};
-use crate::dataplane::{AdiConfig, DataPlane};
+use crate::dataplane::{AddressTaken, AdiConfig, DataPlane};
 use crate::ids::{AdiId, VectorId, VportId};
 use crate::interrupts::CAUSE_RINGS;
 use crate::pasid::Pasid;
@@ -248,22 +248,19 @@ impl Control {
             return Err(Refusal::NoTables);
         }
         let (id, first_pair) = self.adis.take(&wanted)?;
-        let config = AdiConfig {
+        let mut config = AdiConfig {
             vport: VportId(u32::from(self.profile.vports()) + id),
             adi: AdiId(id as u16), // below MAX_ADIS
             pasid,
             port: VportId(wanted.port.into()),
             vlan: wanted.vlan,
-            mac: match wanted.mac {
-                [0, 0, 0, 0, 0, 0] => self.profile.adi_mac(id),
-                mac => mac,
-            },
+            mac: wanted.mac,
             first_pair,
             pairs: wanted.pairs,
             rx_queues: wanted.counts.rx,
             ring: wanted.ring,
         };
-        if dp.create_adi(&config).is_err() {
+        if self.place_adi(&mut config, dp).is_err() {
             self.adis.ids.free(id, 1);
             self.adis.pairs.free(first_pair, wanted.pairs.into());
             return Err(Refusal::Taken);
@@ -291,6 +288,27 @@ impl Control {
             group: group::Membership::default(),
         }));
         Ok(adi_id)
+    }
+
+    /// Creates an ADI in the data plane. Without an address it gets the default one of its id, or of the
+    /// next id whose address no port has: an ADI that was made again with its former address may have
+    /// another id now.
+    fn place_adi(
+        &self,
+        config: &mut AdiConfig,
+        dp: &mut impl DataPlane,
+    ) -> Result<(), AddressTaken> {
+        if config.mac != [0; 6] {
+            return dp.create_adi(config);
+        }
+        let own = u32::from(config.adi.0);
+        for id in (own..self.profile.adis()).chain(0..own) {
+            config.mac = self.profile.adi_mac(id);
+            if dp.create_adi(config).is_ok() {
+                return Ok(());
+            }
+        }
+        Err(AddressTaken)
     }
 
     /// Recreates an ADI with the same identifiers: none of the state that its owner has set up or

@@ -364,6 +364,28 @@ fn an_adi_that_is_destroyed_under_its_owner_is_gone() {
 }
 
 #[test]
+fn an_address_that_another_adi_was_given_is_nobodys_default() {
+    let bench = Bench::new();
+    let first = bench.nic.create_adi(&spec(1)).unwrap();
+    // The default of the next ADI but one.
+    let mut next = first.created().mac;
+    next[5] += 2;
+    let taken = AdiSpec {
+        mac: Some(next),
+        ..spec(1)
+    };
+    drop(first);
+    let given = bench.nic.create_adi(&taken).unwrap();
+    let others: Vec<_> = (0..3)
+        .map(|_| bench.nic.create_adi(&spec(1)).unwrap())
+        .collect();
+    let all = others.iter().chain([&given]);
+    let all: std::collections::BTreeSet<_> = all.map(|adi| adi.created().mac).collect();
+    assert_eq!(all.len(), 4, "{all:x?}");
+    assert_eq!(given.created().mac, next);
+}
+
+#[test]
 fn requests_that_cannot_be_met_are_refused() {
     let bench = Bench::new();
     let refused = |spec: AdiSpec| match bench.nic.create_adi(&spec).map(|_| ()) {
