@@ -297,6 +297,16 @@ pub fn shared_file(pages: u32) -> io::Result<OwnedFd> {
     pages_file("adit-frames", u64::from(pages) * PAGE)
 }
 
+/// Uses a file of doorbell pages for several frames whose process is gone, and which a client still has
+/// mapped; the pages are zero afterwards.
+///
+/// # Errors
+/// When it is not one of [`shared_file`] with as many pages, or the host refuses it.
+pub fn inherited_file(file: OwnedFd, pages: u32) -> io::Result<OwnedFd> {
+    inherit(&file, u64::from(pages) * PAGE)?;
+    Ok(file)
+}
+
 /// A new file of `len` bytes of pages. Those who map it cannot make the device fault, or their own
 /// pages unwritable.
 fn pages_file(name: &str, len: u64) -> io::Result<OwnedFd> {

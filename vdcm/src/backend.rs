@@ -268,8 +268,8 @@ pub trait Adi: Send {
         false
     }
 
-    /// Replaces the file of the doorbell pages by runs of pages of a file that several ADIs share,
-    /// and resets the ADI. The runs are its pages in their order.
+    /// Replaces the file of the doorbell pages by runs of pages of a file that several ADIs share. The
+    /// runs are its pages in their order, whose content stays.
     ///
     /// # Errors
     /// Fails when the ADI is gone, the runs are other pages, or the back end cannot do this.

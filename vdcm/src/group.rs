@@ -13,7 +13,7 @@ mod tests;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use adit_function::doorbells::{shared_file, Run};
+use adit_function::doorbells::{inherited_file, shared_file, Run};
 use adit_vfio_user::EventFd;
 use rustix::event::epoll;
 
@@ -32,11 +32,17 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Joins ADIs in the state after opening. They can have different numbers of queue pairs.
+    /// Joins ADIs in the state after opening. They can have different numbers of queue pairs. Their
+    /// doorbell pages are a new file, or an `inherited` one, which a client of a group that has ended
+    /// with its process still has mapped.
     ///
     /// # Errors
-    /// Fails when there are none, the NIC does not join them, or the system has no resources.
-    pub(crate) fn join(mut members: Vec<Box<dyn Adi>>) -> Result<Self, AdiError> {
+    /// Fails when there are none, the NIC does not join them, the file has other pages, or the system
+    /// has no resources.
+    pub(crate) fn join(
+        mut members: Vec<Box<dyn Adi>>,
+        inherited: Option<OwnedFd>,
+    ) -> Result<Self, AdiError> {
         let (leader, others) = members.split_first_mut().ok_or(AdiError::Gone)?;
         let mut properties = leader.properties().clone();
         let mut name = leader.name().to_owned();
@@ -53,7 +59,7 @@ impl Group {
             let own = adi.properties();
             (adi.ids(), own.pairs, own.vectors)
         }));
-        let pages = one_file(&mut members, &parts)?;
+        let pages = one_file(&mut members, &parts, inherited)?;
         Ok(Self {
             name,
             properties,
@@ -82,10 +88,15 @@ fn extend(all: &mut Properties, own: &Properties) {
     all.max_registered_len = all.max_registered_len.min(own.max_registered_len);
 }
 
-/// Makes one file of the doorbell pages of all members, in the order of [`DoorbellPages`].
-fn one_file(members: &mut [Box<dyn Adi>], parts: &Parts) -> Result<DoorbellPages, AdiError> {
-    match members.first() {
-        Some(leader) if !leader.places_pages() => {
+/// Makes one file of the doorbell pages of all members, in the order of [`DoorbellPages`]: a new one, or
+/// an inherited one. The pages are zero.
+fn one_file(
+    members: &mut [Box<dyn Adi>],
+    parts: &Parts,
+    inherited: Option<OwnedFd>,
+) -> Result<DoorbellPages, AdiError> {
+    match (members.first(), inherited) {
+        (Some(leader), None) if !leader.places_pages() => {
             let pages = members.iter().map(|adi| adi.pages());
             let pages: Vec<_> = pages.collect::<Result<_, _>>()?;
             let ranges = parts.own_pages();
@@ -95,22 +106,38 @@ fn one_file(members: &mut [Box<dyn Adi>], parts: &Parts) -> Result<DoorbellPages
             });
             leader.join_pages(&all.collect::<Vec<_>>())
         }
-        _ => place_pages(members, parts),
+        (_, inherited) => {
+            let count = parts.pages();
+            let file = match inherited {
+                Some(file) => inherited_file(file, count),
+                None => shared_file(count),
+            };
+            let file = file.map_err(|source| AdiError::Io {
+                what: "making a file of doorbell pages",
+                source,
+            })?;
+            let pages = place_pages(members, parts, file)?;
+            // None of them goes on with tails of its former pages.
+            members.iter_mut().try_for_each(|adi| adi.reset())?;
+            Ok(pages)
+        }
     }
 }
 
-/// Makes the pages of all members runs of pages of a new file, which resets the members.
-fn place_pages(members: &mut [Box<dyn Adi>], parts: &Parts) -> Result<DoorbellPages, AdiError> {
+/// Makes the pages of all members runs of pages of a file, whose content stays.
+fn place_pages(
+    members: &mut [Box<dyn Adi>],
+    parts: &Parts,
+    file: OwnedFd,
+) -> Result<DoorbellPages, AdiError> {
     let failed = |source| AdiError::Io {
-        what: "making a file of doorbell pages",
+        what: "duplicating a file of doorbell pages",
         source,
     };
-    let count = parts.pages();
-    let file = shared_file(count).map_err(failed)?;
     for (adi, runs) in members.iter_mut().zip(parts.runs()) {
         adi.place_pages(file.try_clone().map_err(failed)?, &runs)?;
     }
-    let file = file.into();
+    let (file, count) = (file.into(), parts.pages());
     Ok(DoorbellPages { file, count })
 }
 
@@ -216,16 +243,13 @@ impl Adi for Group {
                 adi.revoke_pages()?;
             }
         }
-        self.pages = one_file(&mut self.members, &self.parts)?;
+        self.pages = one_file(&mut self.members, &self.parts, None)?;
         Ok(())
     }
 
     fn adopt_pages(&mut self, pages: OwnedFd) -> Result<(), AdiError> {
-        drop(pages);
-        Err(AdiError::Limit {
-            what: "taking over doorbell pages",
-            reason: format!("{} are a group, whose pages end with it", self.name),
-        })
+        self.pages = place_pages(&mut self.members, &self.parts, pages)?;
+        Ok(())
     }
 
     fn reset(&mut self) -> Result<(), AdiError> {

@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "its other functions are for the examples")]
 #[path = "../examples/vdev_client/device.rs"]
 mod device;
+mod driver;
 #[allow(dead_code, reason = "its other functions are for the examples")]
 #[path = "../examples/vdev_client/queues.rs"]
 mod queues;
@@ -14,35 +15,25 @@ mod queues;
 mod vf;
 
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_function::control::AdiLimits;
-use adit_function::vport::RSS_KEY_LEN;
 use adit_nic::mac::MacAddr;
 use adit_nic::runtime::Setup;
-use adit_uapi::virtchnl2::{op, queue_type, QueueVector, QueueVectorMaps, RssKey};
+use adit_uapi::virtchnl2::{op, queue_type, QueueVector, QueueVectorMaps};
 use adit_vdcm::embedded::EmbeddedNic;
 use adit_vdcm::manager::{Manager, ManagerOptions};
 use adit_vdcm::protocol::{ErrorCode, Limits, Spec, VdevState};
 use adit_vfio_user::Permissions;
-use etherparse::PacketBuilder;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::IntoBytes;
 
-use device::Device;
-use queues::Pair;
-use vf::Vf;
+use driver::{
+    answers, assert_all, flows, interrupts, udp, Driver, FLOWS, QUEUES, STATION, TIMEOUT,
+};
 
 const MAC: [u8; 6] = [2, 0xAD, 0x17, 9, 9, 1];
-const STATION: [u8; 6] = [2, 0, 0, 0, 9, 9];
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// The queues of a device, of two ADIs.
-const QUEUES: u16 = 4;
-/// The flows from the wire: enough for each queue to get some. The key is constant, so this does not
-/// depend on chance.
-const FLOWS: u16 = 64;
 
 /// A daemon's devices, and the other end of the wire.
 struct Daemon {
@@ -116,87 +107,6 @@ impl Daemon {
     }
 }
 
-/// A driver of a device out of a group, whose queues run.
-struct Driver {
-    vf: Vf,
-    pairs: Vec<Pair>,
-}
-
-impl Driver {
-    fn start(socket: &Path) -> Self {
-        let device = Device::connect(socket).unwrap();
-        let mut vf = Vf::start_with(device, QUEUES).unwrap();
-        let pairs = Pair::start_all(&mut vf, QUEUES).unwrap();
-        let mut this = Self { vf, pairs };
-        this.set_key();
-        this
-    }
-
-    /// Sets the key of the hash: with the initial one all flows have the same.
-    fn set_key(&mut self) {
-        let header = RssKey {
-            key_len: U16::new(RSS_KEY_LEN as u16),
-            ..RssKey::default()
-        };
-        let key: Vec<_> = (1..=RSS_KEY_LEN as u8).collect();
-        let message = [header.as_bytes(), &key].concat();
-        self.vf.ok(op::SET_RSS_KEY, &message).unwrap();
-    }
-
-    /// Receives until it has as many frames or the time is over; returns the number by queue.
-    fn receive(&mut self, count: usize) -> Vec<usize> {
-        let mut seen = vec![0; self.pairs.len()];
-        let end = Instant::now() + TIMEOUT;
-        while seen.iter().sum::<usize>() < count && Instant::now() < end {
-            for (pair, seen) in self.pairs.iter_mut().zip(&mut seen) {
-                while pair.receive(&mut self.vf).unwrap().is_some() {
-                    *seen += 1;
-                }
-            }
-        }
-        seen
-    }
-}
-
-fn udp(from: [u8; 6], to: [u8; 6], port: u16) -> Vec<u8> {
-    let packet = PacketBuilder::ethernet2(from, to)
-        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
-        .udp(port, 9);
-    let mut frame = Vec::new();
-    packet.write(&mut frame, &[0x5A; 32]).unwrap();
-    frame
-}
-
-/// Sends a frame of each flow from the wire; returns the numbers that arrived, by queue.
-fn flows(driver: &mut Driver, wire: &UnixDatagram) -> Vec<usize> {
-    let mut seen = vec![0; driver.pairs.len()];
-    for port in 0..FLOWS {
-        wire.send(&udp(STATION, MAC, 1000 + port)).unwrap();
-        for (sum, seen) in seen.iter_mut().zip(driver.receive(1)) {
-            *sum += seen;
-        }
-    }
-    seen
-}
-
-/// Sends a frame from each queue, each of which must arrive at the wire.
-fn answers(driver: &mut Driver, wire: &UnixDatagram) {
-    let Driver { vf, pairs } = driver;
-    for (n, pair) in (0..).zip(pairs) {
-        let sent = udp(MAC, STATION, n);
-        pair.send(vf, &sent).unwrap();
-        pair.settle(vf).unwrap();
-        let mut frame = [0; 2048];
-        let len = wire.recv(&mut frame).unwrap();
-        assert_eq!(frame[..len], sent, "queue {n}");
-    }
-}
-
-fn assert_all(seen: &[usize]) {
-    assert_eq!(seen.iter().sum::<usize>(), usize::from(FLOWS), "{seen:?}");
-    assert!(seen.iter().all(|&seen| seen > 0), "{seen:?}");
-}
-
 #[test]
 fn one_virtual_port_has_the_queues_of_two_adis() {
     let daemon = Daemon::start();
@@ -212,28 +122,18 @@ fn one_virtual_port_has_the_queues_of_two_adis() {
     assert!(adi.name.contains('+'), "{}", adi.name);
 
     let mut driver = Driver::start(&socket);
-    let mac = driver.pairs[0].mac;
-    assert_eq!(mac, MAC);
+    assert_eq!(driver.mac(), MAC);
     assert_all(&flows(&mut driver, &daemon.wire));
     answers(&mut driver, &daemon.wire);
     let (flows_count, queues) = (u64::from(FLOWS), u64::from(QUEUES));
     assert_eq!(daemon.traffic("group"), (flows_count, queues));
 
-    // Each queue's own vector signals, also those of the second ADI.
-    for at in 0..driver.pairs.len() {
-        let before = driver.pairs[at].interrupts;
-        let (vf, pair) = (&mut driver.vf, &mut driver.pairs[at]);
-        pair.send(vf, &udp(MAC, STATION, 1)).unwrap();
-        pair.settle(vf).unwrap();
-        pair.wait(vf, TIMEOUT).unwrap();
-        assert!(pair.interrupts > before, "queue {at}");
-        daemon.wire.recv(&mut [0; 2048]).unwrap();
-    }
+    // Also those of the second ADI.
+    interrupts(&mut driver, &daemon.wire);
 
     // A reset of the driver's, and the next client.
     driver.vf.reset().unwrap();
-    driver.pairs = Pair::start_all(&mut driver.vf, QUEUES).unwrap();
-    driver.set_key();
+    driver.set_up();
     assert_all(&flows(&mut driver, &daemon.wire));
     drop(driver);
     let end = Instant::now() + TIMEOUT;

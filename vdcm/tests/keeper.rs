@@ -4,6 +4,8 @@
 #![cfg(feature = "embedded")]
 
 mod daemon;
+#[path = "daemon/worker.rs"]
+mod worker;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,8 +15,9 @@ use adit_uapi::regs::{rstat, vf};
 use adit_vdcm::protocol::{Spec, VdevInfo, VdevState};
 use daemon::{Daemon, TIMEOUT};
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::process::{kill_process, test_kill_process, Pid, Signal};
+use rustix::process::{kill_process, test_kill_process, Signal};
 use vfio_user::Client;
+use worker::{next_worker, worker};
 
 const BAR0: u32 = 0;
 
@@ -89,20 +92,6 @@ impl Device {
     }
 }
 
-/// Waits for a daemon that was not ready before, and returns its process id.
-fn next_worker(daemon: &Daemon, old: Pid) -> Pid {
-    let since = Instant::now();
-    loop {
-        let worker = worker(daemon);
-        if worker != old {
-            assert!(daemon.notified().starts_with("READY=1\n"));
-            return worker;
-        }
-        assert!(since.elapsed() < TIMEOUT, "{}", daemon.log());
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn a_client_that_has_left_does_not_ring_the_next_ones_doorbells() {
     let config = "[[device]]\nname = \"web\"\n";
@@ -136,19 +125,6 @@ fn a_client_that_has_left_does_not_ring_the_next_ones_doorbells() {
         device.recovers(killed);
     }
     daemon.stop(Signal::TERM);
-}
-
-/// The process id of the worker that was ready last.
-fn worker(daemon: &Daemon) -> Pid {
-    let log = daemon.log();
-    let mut ready = log
-        .lines()
-        .filter(|line| line.contains("the worker is ready") || line.contains("updated:"));
-    let pid = ready.next_back().and_then(|line| {
-        let (_, pid) = line.split_once("pid=")?;
-        pid.split(' ').next()?.parse().ok()
-    });
-    Pid::from_raw(pid.unwrap_or_else(|| panic!("no worker: {log}"))).unwrap()
 }
 
 /// The identity of a device.

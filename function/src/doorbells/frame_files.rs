@@ -163,7 +163,7 @@ mod tests {
     use adit_uapi::regs::adi;
     use memmap2::MmapOptions;
 
-    use super::super::{shared_file, Doorbells};
+    use super::super::{inherited_file, shared_file, Doorbells};
     use super::*;
     use crate::layout::RegisterLayout;
 
@@ -212,5 +212,11 @@ mod tests {
         d.rejoin_frame(4).unwrap();
         map[0x1000] = 9;
         assert_eq!(seen(&d, 4), Some(0), "the file is no longer seen");
+        // A process that inherits the file finds none of its content, and takes no other one.
+        let short = inherited_file(given(), 7).unwrap_err().to_string();
+        assert!(short.contains("0x7000 bytes"), "{short}");
+        assert_eq!(map[0x1000], 9);
+        inherited_file(given(), 8).unwrap();
+        assert!((0..8).all(|page| map[page * 0x1000] == 0));
     }
 }

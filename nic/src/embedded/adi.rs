@@ -294,7 +294,7 @@ impl Adi {
     }
 
     /// Replaces the file of its doorbell pages by runs of pages of one that has those of other ADIs,
-    /// too ([`shared_file`](crate::doorbells::shared_file)), in their order. Resets it.
+    /// too ([`shared_file`](crate::doorbells::shared_file)), in their order. Their content stays.
     ///
     /// # Errors
     /// Fails when it is gone, the runs are other pages or not in the file, or the system refuses it.
@@ -308,7 +308,7 @@ impl Adi {
         drop(function);
         placed.map_err(failed(what))?;
         self.pages = file.into();
-        self.reset()
+        Ok(())
     }
 
     /// Stops all queues and restores the state after creation. Registrations and eventfds of vectors

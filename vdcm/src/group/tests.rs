@@ -353,14 +353,14 @@ fn a_back_end_that_cannot_join_says_so() {
         Box::new(MockAdi::new("a", 1, 1)),
         Box::new(MockAdi::new("b", 2, 1)),
     ];
-    let error = Group::join(adis).map(|_| ()).unwrap_err();
+    let error = Group::join(adis, None).map(|_| ()).unwrap_err();
     let AdiError::Io { what, source } = error else {
         panic!("{error:?}")
     };
     assert_eq!(what, "joining ADIs in a group");
     assert_eq!(source.kind(), std::io::ErrorKind::Unsupported);
     assert!(matches!(
-        Group::join(Vec::new()).map(|_| ()),
+        Group::join(Vec::new(), None).map(|_| ()),
         Err(AdiError::Gone)
     ));
 }

@@ -126,7 +126,7 @@ impl Kept {
         self.worker.serve(&key(name), path, config)
     }
 
-    /// Describes a device of the one ADI that was created for it.
+    /// Describes a device of the ADI, or the group, that was created for it.
     pub(super) fn describe(
         spec: &Spec,
         name: &str,

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The ADIs of a new device: those that its description names, or new ones.
 
+use std::os::fd::OwnedFd;
+
 use super::kept::PreviousPages;
 use super::{check, Manager};
 use crate::backend::{Adi, AdiSpec};
 use crate::group::Group;
-use crate::protocol::{ErrorCode, Spec, VdevError};
+use crate::protocol::{Spec, VdevError};
 
 /// The number of RX queues of a device whose ADI is created, unless its spec has another.
 const DEFAULT_QUEUES: u16 = 4;
@@ -17,11 +19,7 @@ impl Manager {
     /// Opens the ADIs of the spec of a device, or creates those of one port.
     pub(super) fn open(&self, spec: &Spec, name: &str) -> Result<Opened, VdevError> {
         match (spec.adis.is_empty(), check::members(spec)) {
-            (true, 1) => self.create_adi(spec, name),
-            (true, members) => {
-                let group = self.create_group(spec, members)?;
-                Ok((vec![group], PreviousPages::None))
-            }
+            (true, members) => self.create_port(spec, name, members),
             (false, members) => {
                 let ports = (0..).zip(spec.adis.chunks(members.into()));
                 let adis = ports.map(|(at, names)| self.open_port(spec, at, names));
@@ -41,35 +39,49 @@ impl Manager {
             }
             members.push(adi);
         }
-        port(members)
+        port(members, None)
     }
 
-    /// Creates the ADI of a device.
-    fn create_adi(&self, spec: &Spec, name: &str) -> Result<Opened, VdevError> {
-        // As many queues again for what `idpf` sends from XDP programs, without RX queues.
-        let wanted = wanted(spec, queues_to_create(spec).saturating_mul(2));
+    /// Creates the ADIs of a device of one virtual port, over the doorbell pages that it had in a process
+    /// that has ended.
+    fn create_port(&self, spec: &Spec, name: &str, members: u16) -> Result<Opened, VdevError> {
         let pages = match &self.kept {
             Some(kept) => kept.pages(name)?,
             None => PreviousPages::None,
         };
-        let (adi, pages) = match pages {
-            PreviousPages::Inherited(Some(file)) => {
-                let adi = self.provider.recreate(&wanted, file);
-                (adi, PreviousPages::Inherited(None))
-            }
-            pages => (self.provider.create(&wanted), pages),
+        let (inherited, pages) = match pages {
+            PreviousPages::Inherited(file) => (file, PreviousPages::Inherited(None)),
+            other => (None, other),
         };
-        let adi = adi.map_err(|error| check::adi_error("creating an ADI", &error))?;
+        let adi = match members {
+            1 => self.create_adi(spec, inherited)?,
+            _ => self.create_group(spec, members, inherited)?,
+        };
         Ok((vec![adi], pages))
     }
 
+    /// Creates the ADI of a device.
+    fn create_adi(
+        &self,
+        spec: &Spec,
+        inherited: Option<OwnedFd>,
+    ) -> Result<Box<dyn Adi>, VdevError> {
+        // As many queues again for what `idpf` sends from XDP programs, without RX queues.
+        let wanted = wanted(spec, queues_to_create(spec).saturating_mul(2));
+        let adi = match inherited {
+            Some(file) => self.provider.recreate(&wanted, file),
+            None => self.provider.create(&wanted),
+        };
+        adi.map_err(|error| check::adi_error("creating an ADI", &error))
+    }
+
     /// Creates the ADIs of a device with a group of them. The leader has the device's address.
-    fn create_group(&self, spec: &Spec, members: u16) -> Result<Box<dyn Adi>, VdevError> {
-        if self.kept.is_some() {
-            let message = "the doorbell pages of a group end with this process, and devices of a \
-                           keeper outlive it: start the daemon without --keeper";
-            return Err(VdevError::new(ErrorCode::Unsupported, message));
-        }
+    fn create_group(
+        &self,
+        spec: &Spec,
+        members: u16,
+        inherited: Option<OwnedFd>,
+    ) -> Result<Box<dyn Adi>, VdevError> {
         let pairs = queues_to_create(spec).div_ceil(members);
         let leader = wanted(spec, pairs);
         let other = AdiSpec {
@@ -81,7 +93,7 @@ impl Manager {
             let adi = self.provider.create(&spec);
             adi.map_err(|error| check::adi_error("creating an ADI of a group", &error))
         });
-        port(adis.collect::<Result<_, _>>()?)
+        port(adis.collect::<Result<_, _>>()?, inherited)
     }
 }
 
@@ -95,15 +107,19 @@ fn wanted(spec: &Spec, pairs: u16) -> AdiSpec {
     }
 }
 
-/// The ADIs of a virtual port as one.
-fn port(mut members: Vec<Box<dyn Adi>>) -> Result<Box<dyn Adi>, VdevError> {
+/// The ADIs of a virtual port as one, over inherited doorbell pages if it is a group of a process that has
+/// ended.
+fn port(
+    mut members: Vec<Box<dyn Adi>>,
+    inherited: Option<OwnedFd>,
+) -> Result<Box<dyn Adi>, VdevError> {
     match (members.pop(), members.is_empty()) {
         (Some(adi), true) => Ok(adi),
         (last, _) => {
             members.extend(last);
             let names: Vec<_> = members.iter().map(|adi| adi.name().to_owned()).collect();
             let what = format!("ADIs {}", names.join(", "));
-            let group = Group::join(members);
+            let group = Group::join(members, inherited);
             let group = group.map_err(|error| check::adi_error(&what, &error))?;
             Ok(Box::new(group))
         }

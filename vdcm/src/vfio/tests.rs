@@ -419,7 +419,7 @@ fn two() -> (Vec<Box<dyn Adi>>, Fake) {
 #[test]
 fn the_pages_of_a_group_are_interleaved_in_one_file() {
     let (adis, fake) = two();
-    let mut group = Group::join(adis).unwrap();
+    let mut group = Group::join(adis, None).unwrap();
     // Own pages: two TX tails, four tails of buffer queues, two vectors.
     let interleaved = "give given.0/8 given.1/8 given.0/8 given.1/8 \
          given.2/8 given.3/8 given.4/8 given.5/8 given.2/8 given.3/8 given.4/8 given.5/8 \
@@ -442,7 +442,7 @@ fn the_pages_of_a_group_are_interleaved_in_one_file() {
 #[test]
 fn memory_of_a_group_is_registered_for_each_member_or_none() {
     let (adis, fake) = two();
-    let mut group = Group::join(adis).unwrap();
+    let mut group = Group::join(adis, None).unwrap();
     fake.calls();
     group.map(&window(0x1000, 0x2000)).unwrap();
     let mapped = ["map 0x1000 0x2000", "REGISTER_MEMORY 0x1000 0x2000 3"];
@@ -466,7 +466,7 @@ fn memory_of_a_group_is_registered_for_each_member_or_none() {
 fn messages_to_a_group_have_ids_relative_to_each_member() {
     use adit_uapi::virtchnl2::{queue_type, DelEnaDisQueues, QueueChunk};
     let (adis, fake) = two();
-    let mut group = Group::join(adis).unwrap();
+    let mut group = Group::join(adis, None).unwrap();
     fake.calls();
     let chunk = QueueChunk {
         type_: U32::new(queue_type::RX),
@@ -504,7 +504,7 @@ fn a_group_that_the_kernel_refuses_closes_its_adis() {
     ] {
         let (adis, fake) = two();
         fake.record.lock().unwrap().lead_errno = Some(errno);
-        let error = Group::join(adis).map(|_| ()).unwrap_err();
+        let error = Group::join(adis, None).map(|_| ()).unwrap_err();
         let AdiError::Io { what, source } = error else {
             panic!("{error:?}");
         };
@@ -514,6 +514,6 @@ fn a_group_that_the_kernel_refuses_closes_its_adis() {
     }
     let (adis, fake) = two();
     fake.record.lock().unwrap().lead_errno = Some(Errno::IO);
-    let error = Group::join(adis).map(|_| ()).unwrap_err();
+    let error = Group::join(adis, None).map(|_| ()).unwrap_err();
     assert!(matches!(error, AdiError::Gone), "{error:?}");
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Groups of ADIs: the virtual port of one has the queues of all.
 
+use std::fs::File;
+
 use adit_function::vport::{RSS_KEY_LEN, RSS_LUT_LEN};
 use adit_uapi::virtchnl2::adi::{op as adi_op, AdiCaps, AdiGroup, SuspendAdi};
 use adit_uapi::virtchnl2::{RssKey, RssLut, VportStats};
@@ -391,6 +393,16 @@ fn groups_that_cannot_be_are_refused_and_change_nothing() {
     assert_eq!(truncated, status::ERR_EINVAL);
 }
 
+/// Places the pages of an ADI with one queue pair in a file of two.
+fn place_pages(owner: &mut Owner, file: &OwnedFd, place: u32) {
+    let runs = [(1, place), (2, 2 + 2 * place), (1, 6 + place)];
+    let runs = runs.map(|(pages, at)| Run { pages, at });
+    owner
+        .adi
+        .place_pages(file.try_clone().unwrap(), &runs)
+        .unwrap();
+}
+
 #[test]
 fn the_pages_of_a_group_are_one_file() {
     let mut bench = Bench::new();
@@ -399,12 +411,8 @@ fn the_pages_of_a_group_are_one_file() {
     let file = crate::doorbells::shared_file(8).unwrap();
     let old = [&group.leader, &group.member].map(|it| it.0.adi.pages().try_clone().unwrap());
     for (place, (owner, driver)) in (0..).zip([&mut group.leader, &mut group.member]) {
-        let runs = [(1, place), (2, 2 + 2 * place), (1, 6 + place)];
-        let runs = runs.map(|(pages, at)| Run { pages, at });
-        owner
-            .adi
-            .place_pages(file.try_clone().unwrap(), &runs)
-            .unwrap();
+        place_pages(owner, &file, place);
+        owner.adi.reset().unwrap();
         for chunk in &mut driver.created.chunks {
             let page = match chunk.type_.get() == QueueKind::RxBuffer as u32 {
                 true => 2 + 2 * place,
@@ -425,13 +433,27 @@ fn the_pages_of_a_group_are_one_file() {
         assert_eq!(signals(owner.interrupts.as_fd()), 1);
         assert_eq!(driver.completion(owner), Some(0));
     }
+    // Queues go on when their pages are in another file, with its content.
+    let next = crate::doorbells::shared_file(8).unwrap();
+    let file = File::from(file);
+    let mut content = vec![0; 8 << 12];
+    file.read_exact_at(&mut content, 0).unwrap();
+    let copy = File::from(next.try_clone().unwrap());
+    copy.write_all_at(&content, 0).unwrap();
+    for (place, (owner, driver)) in (0..).zip([&mut group.leader, &mut group.member]) {
+        place_pages(owner, &next, place);
+        let sent = frame(STRANGER, [0; 6], 2);
+        driver.send(owner, &sent);
+        bench.poll();
+        assert_eq!(driver.completion(owner), Some(1));
+    }
     // The former files have no effect.
-    for file in old {
+    for file in old.into_iter().chain([file]) {
         file.write_all_at(&7_u32.to_le_bytes(), 0).unwrap();
     }
     bench.poll();
-    assert_eq!(dropped(&bench, DropReason::Spoofed).1, 2);
+    assert_eq!(dropped(&bench, DropReason::Spoofed).1, 4);
     let wrong = [Run { pages: 3, at: 0 }];
     let (owner, _) = &mut group.leader;
-    assert!(owner.adi.place_pages(file, &wrong).is_err());
+    assert!(owner.adi.place_pages(next, &wrong).is_err());
 }
