@@ -46,6 +46,7 @@ pub(crate) fn any(which: &Selection) -> Result<bool> {
         node::SELFTESTS,
         hot_plug::FOLDER,
         keeper::FOLDER,
+        keeper::COMPOSED_FOLDER,
         vdcm::FOLDER,
         DEBUG,
         SOAK,
@@ -225,17 +226,21 @@ fn jobs<'a>(which: &'a Selection, machines: &'a Machines) -> Result<Vec<Job<'a>>
             run_in(&mut guest, keeper::FOLDER, filter, report)
         }));
     }
-    let names: Vec<_> = keeper::COMPOSED
-        .into_iter()
-        .filter(|name| which.is_ordinary() && name.contains(filter))
-        .collect();
-    if !names.is_empty() {
+    let (names, own) = (keeper::names(which), which.any_in(keeper::COMPOSED_FOLDER)?);
+    if own || !names.is_empty() {
         jobs.push(Job::new(
-            "machine with a composed device and a keeper",
+            "machine with composed devices and keepers",
             move |report| {
                 let composed = vdcm::config(machines.config(), &machines.programs);
-                let mut guest = machines.boot(report, keeper::config(composed))?;
-                run_named(&mut guest, keeper::FOLDER, &names, report)
+                let config = keeper::config(keeper::with_group(composed));
+                let mut guest = machines.boot(report, config)?;
+                if !names.is_empty() {
+                    run_named(&mut guest, keeper::FOLDER, &names, report)?;
+                }
+                match own {
+                    true => run_in(&mut guest, keeper::COMPOSED_FOLDER, filter, report),
+                    false => Ok(()),
+                }
             },
         ));
     }

@@ -4,7 +4,7 @@
 # Stock idpf on a device whose virtual port has the queues of two ADIs, four of each: one interface with
 # eight queues, all of which receive and send.
 # TIMEOUT: 120
-. "$SELFTEST_LIB/net.sh"
+. "$SELFTEST_LIB/queues.sh"
 plan 10
 check "idpf makes one interface of the device" eval 'dev=$(nic-up 2)'
 check_equal "it has the device's address" "$(cat "/sys/class/net/$dev/address")" 02:ad:17:00:02:01
@@ -12,20 +12,7 @@ check "all eight queues are used" eval 'ethtool -L "$dev" combined 8 && retry 15
 check_equal "there are eight of each" "$(ethtool -l "$dev" | awk '/^Combined:/ { n = $2 } END { print n }')" 8
 check "the wire replies" ping -n -q -c 3 -i 0.2 -W 5 10.99.2.1
 
-# used DIRECTION: the queues whose counter has grown since `counts_before DIRECTION`.
-counts_before() { for n in {0..7}; do before[n]=$(stat "$1_q-${n}_pkts"); done; }
-used() {
-    local n queues=()
-    for n in {0..7}; do (($(stat "$1_q-${n}_pkts") > before[n])) && queues+=("$n"); done
-    echo "${queues[*]}"
-}
-before=()
-counts_before rx
-for port in {40000..40127}; do
-    wire bash -c "echo x >/dev/udp/10.99.2.2/$port"
-done
-sleep 0.5
-check_equal "flows from the wire are spread over the queues of both ADIs" "$(used rx)" "0 1 2 3 4 5 6 7"
+check_equal "flows from the wire are spread over the queues of both ADIs" "$(flows 10.99.2.2)" "0 1 2 3 4 5 6 7"
 counts_before tx
 iperf3 -s -1 >/dev/null &
 wait_listen 5201

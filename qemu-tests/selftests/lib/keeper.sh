@@ -3,8 +3,15 @@
 #
 # Shared by the selftests of a device process that runs under a keeper.
 
-# keeper, worker: the process ids, at the other end of the wire. The worker may be absent for a moment.
-keeper() { wire pgrep -o -x 'adit-(nic|vdcm)'; }
+# keeper, worker: the process ids for NIC $keeper_nic, at the other end of the wire. The worker may be absent for a
+# moment. Arguments of both name files of the NIC.
+keeper_nic=0
+keeper() {
+    local pid
+    for pid in $(wire pgrep -x 'adit-(nic|vdcm)'); do
+        wire grep -sqzE "(nic|vdcm)$keeper_nic\.(sock|toml)\$" "/proc/$pid/cmdline" && echo "$pid" && return
+    done
+}
 worker() { wire pgrep -P "$(keeper)" -x 'adit-(nic|vdcm)'; }
 worker_is_other() { local now; now=$(worker) && [[ -n $now && $now != "$1" ]]; }
 
@@ -15,7 +22,7 @@ replaced() {
     wire kill "-$1" "$2" && retry 20 worker_is_other "$before"
 }
 
-# pings_start: pings the wire every 50 ms, beside what follows.
+# pings_start: pings the wire at $host4 every 50 ms, beside what follows.
 pings_start() {
     pings=$(mktemp)
     ping -n -D -O -i 0.05 $host4 >"$pings" 2>&1 &
