@@ -11,4 +11,5 @@ pub mod client;
 mod connection;
 pub mod devices;
 pub mod message;
+mod passed;
 pub mod server;

@@ -160,6 +160,31 @@ fn what_is_no_request_is_answered_and_the_next_one_served() {
 }
 
 #[test]
+fn a_state_comes_with_its_request_or_is_missing() {
+    let server = Running::start(Settings::default());
+    let mut raw = Raw::greeted(&server);
+    raw.send(b"{\"method\":\"restore\",\"params\":{}}\n");
+    let missing = raw.reply().unwrap_err();
+    assert_eq!(missing.code, ErrorCode::Invalid);
+    assert!(
+        missing.message.contains("the state is missing"),
+        "{missing:?}"
+    );
+    let mut client = server.client();
+    let long = serde_json::json!({ "format": "x".repeat(MAX_REQUEST_LEN) });
+    let refused = refusal(client.restore(Spec::default(), long));
+    assert_eq!(refused.code, ErrorCode::Invalid);
+    assert!(
+        refused.message.starts_with("the file of the state: "),
+        "{refused:?}"
+    );
+    // That file is no other request's.
+    raw.send(b"{\"method\":\"restore\",\"params\":{}}\n");
+    assert_eq!(raw.reply().unwrap_err(), missing);
+    assert!(client.list().unwrap().is_empty());
+}
+
+#[test]
 fn requests_that_come_at_once_are_answered_in_order() {
     let server = Running::start(Settings::default());
     let mut raw = Raw::greeted(&server);

@@ -7,6 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
+use adit_vdcm::control::message::MAX_REQUEST_LEN;
+use adit_vdcm::protocol::Spec;
 use daemon::Daemon;
 use rustix::process::Signal;
 
@@ -139,7 +141,7 @@ fn what_is_wrong_is_said_at_start() {
 #[test]
 fn devices_are_made_of_an_embedded_nic() {
     use adit_vdcm::control::client::ClientError;
-    use adit_vdcm::protocol::{ErrorCode, Spec, VdevState};
+    use adit_vdcm::protocol::{ErrorCode, VdevState};
     use std::os::unix::fs::FileTypeExt;
 
     let config = "[sockets]\nmode = \"0660\"\n[[device]]\nname = \"web\"";
@@ -173,4 +175,46 @@ fn devices_are_made_of_an_embedded_nic() {
     let socket = client.show("web").unwrap().socket;
     daemon.stop(Signal::TERM);
     assert!(!socket.exists());
+}
+
+#[test]
+fn a_state_that_is_longer_than_a_request_is_restored() {
+    let daemon = Daemon::start("", &["--embedded", "--wire", "none"]);
+    let mut client = daemon.client();
+    let spec = |name: &str| Spec {
+        name: Some(name.to_owned()),
+        ..Spec::default()
+    };
+    client.create(spec("web")).unwrap();
+    let mut state = client.save("web").unwrap();
+    client.destroy("web").unwrap();
+    // A driver that takes no messages.
+    let message = serde_json::json!({
+        "opcode": 526, "status": 0, "cookie": 7, "payload": "5a".repeat(4096),
+    });
+    state["function"]["mailbox"]["backlog"] = vec![message; 64].into();
+    let len = state.to_string().len();
+    assert!(len > 2 * MAX_REQUEST_LEN, "{len}");
+    let restored = client.restore(spec("again"), state.clone()).unwrap();
+    assert!(restored.suspended);
+    let saved = client.save("again").unwrap();
+    // Not by assert_eq, which would print both.
+    assert!(saved["function"]["mailbox"] == state["function"]["mailbox"]);
+
+    // One that is too long, or no state, leaves nothing, and the connection goes on.
+    client.destroy("again").unwrap();
+    for (at, wrong, part) in [
+        ("format", "x".repeat(9 << 20), "the limit is 8388608"),
+        ("more", "x".repeat(1 << 20), "unknown field `more`"),
+    ] {
+        let mut state = state.clone();
+        state[at] = wrong.into();
+        let refused = client
+            .restore(spec("again"), state)
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains(part), "{refused}");
+        assert!(client.list().unwrap().is_empty());
+    }
+    daemon.stop(Signal::TERM);
 }

@@ -2,6 +2,7 @@
 //! A client of the control protocol.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +12,8 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::message::{Hello, Method, Named, Outcome, Reply, Restore, Status, Swap};
-use super::message::{Trace, TraceParams, Welcome, VERSION};
+use super::message::{Trace, TraceParams, Welcome, MAX_REQUEST_LEN, VERSION};
+use super::passed;
 use crate::protocol::{Spec, VdevError, VdevInfo, VdevStats};
 
 /// The timeout for a reply.
@@ -163,7 +165,13 @@ impl Client {
     /// # Errors
     /// See [`create`](Self::create).
     pub fn restore(&mut self, spec: Spec, state: Value) -> Result<VdevInfo, ClientError> {
-        self.call(&Method::Restore(Box::new(Restore { spec, state })))
+        let restore = |state| Method::Restore(Box::new(Restore { spec, state }));
+        let text = state.to_string();
+        if text.len() <= MAX_REQUEST_LEN / 2 {
+            return self.call(&restore(state));
+        }
+        let file = passed::file_of(text.as_bytes())?;
+        self.call_with(&restore(Value::Null), Some(file.as_fd()))
     }
 
     /// Ends the suspension of a device.
@@ -191,6 +199,15 @@ impl Client {
     }
 
     fn call<T: DeserializeOwned>(&mut self, method: &Method) -> Result<T, ClientError> {
+        self.call_with(method, None)
+    }
+
+    /// Sends a request, and with it a file.
+    fn call_with<T: DeserializeOwned>(
+        &mut self,
+        method: &Method,
+        file: Option<BorrowedFd<'_>>,
+    ) -> Result<T, ClientError> {
         let name = method.name();
         let reply_error = |source| ClientError::Reply {
             method: name,
@@ -202,7 +219,10 @@ impl Client {
         line.push(b'\n');
         // A daemon that refuses the connection says why, and closes it: the reply is read even if
         // the request cannot be written.
-        let written = self.stream.get_mut().write_all(&line);
+        let written = match file {
+            Some(file) => passed::write(self.stream.get_ref(), &line, file),
+            None => self.stream.get_mut().write_all(&line),
+        };
         let mut line = Vec::new();
         let mut limited = (&mut self.stream).take(MAX_REPLY_LEN);
         let read = limited.read_until(b'\n', &mut line);

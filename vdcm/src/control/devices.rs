@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The devices of a daemon, as the control protocol uses them.
 
+use std::os::fd::OwnedFd;
+
 use serde_json::Value;
 
 use super::message::{Method, Trace, MAX_TRACE};
+use super::passed;
 use crate::manager::Manager;
 use crate::protocol::{ErrorCode, Spec, TraceEntry, VdevError, VdevInfo, VdevStats};
 use crate::snapshot::{self, DeviceState};
@@ -121,8 +124,12 @@ impl Devices for Manager {
     }
 }
 
-/// Executes a method that is about devices.
-pub(super) fn execute(devices: &impl Devices, method: Method) -> Result<Value, VdevError> {
+/// Executes a method that is about devices, and takes the file that its request came with if it needs it.
+pub(super) fn execute(
+    devices: &impl Devices,
+    method: Method,
+    file: &mut Option<OwnedFd>,
+) -> Result<Value, VdevError> {
     let value = match method {
         Method::Create(spec) => serde_json::to_value(devices.create(*spec)?),
         Method::List => serde_json::to_value(devices.list()),
@@ -140,9 +147,7 @@ pub(super) fn execute(devices: &impl Devices, method: Method) -> Result<Value, V
         }
         Method::Save(params) => serde_json::to_value(devices.save(&params.name)?),
         Method::Restore(params) => {
-            let state = snapshot::from_value(params.state).map_err(|error| {
-                VdevError::new(ErrorCode::Invalid, format!("the state: {error}"))
-            })?;
+            let state = state(params.state, file)?;
             serde_json::to_value(devices.restore(params.spec, &state)?)
         }
         Method::Resume(params) => serde_json::to_value(devices.resume(&params.name)?),
@@ -156,4 +161,15 @@ pub(super) fn execute(devices: &impl Devices, method: Method) -> Result<Value, V
     };
     // A path that is not UTF-8 has no JSON.
     value.map_err(|error| VdevError::new(ErrorCode::System, format!("the result: {error}")))
+}
+
+/// The state that is to be restored: a parameter, or in a file that was passed.
+fn state(given: Value, file: &mut Option<OwnedFd>) -> Result<DeviceState, VdevError> {
+    let invalid = |message| VdevError::new(ErrorCode::Invalid, message);
+    if !given.is_null() {
+        let state = snapshot::from_value(given);
+        return state.map_err(|error| invalid(format!("the state: {error}")));
+    }
+    let missing = "the state is missing: no `state`, and no file was passed with the request";
+    passed::state(file.take().ok_or_else(|| invalid(missing.to_owned()))?)
 }

@@ -150,7 +150,8 @@ pub struct Restore {
     /// The device to be composed. The layout, the ids, and what is absent are those of the state.
     #[serde(default)]
     pub spec: Spec,
-    /// The saved state.
+    /// The saved state; absent if it is in a file that is passed with the request.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub state: Value,
 }
 

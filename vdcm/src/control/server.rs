@@ -5,6 +5,7 @@ mod reply;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use super::access::{Access, Peer};
 use super::connection::{Connection, Line, State};
 use super::devices::Devices;
 use super::message::Reply;
+use super::passed::Receiver;
 use crate::protocol::VdevError;
 
 pub use super::connection::Timeouts;
@@ -82,6 +84,8 @@ impl Counters {
 /// A connected client.
 struct Client {
     socket: UnixStream,
+    /// A file that came with a request, for the next one that takes one.
+    file: Option<OwnedFd>,
     peer: Peer,
     connection: Connection,
     session: Session,
@@ -198,7 +202,14 @@ impl<D: Devices> Server<D> {
     fn turn(&mut self, client: &mut Client, flags: PollFlags, now: Instant) -> io::Result<()> {
         let waits = client.connection.state() != State::Reply;
         if waits && flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
-            client.connection.receive(&mut &client.socket, now)?;
+            let Client { socket, file, .. } = client;
+            match client.session.may_change() {
+                true => client
+                    .connection
+                    .receive(&mut Receiver { socket, file }, now)?,
+                // The files of others are dropped by the kernel.
+                false => client.connection.receive(&mut &*socket, now)?,
+            }
         }
         if let Some(line) = client.connection.next_line() {
             let reply = match line {
@@ -292,6 +303,7 @@ impl<D: Devices> Server<D> {
         self.clients.push(Client {
             session: Session::new(self.settings.access.may_change(&peer)),
             socket,
+            file: None,
             peer,
             connection,
         });

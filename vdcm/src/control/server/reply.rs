@@ -33,6 +33,11 @@ impl Session {
         }
     }
 
+    /// Returns whether the client may use the methods that change something.
+    pub(super) fn may_change(&self) -> bool {
+        self.may_change
+    }
+
     /// Returns whether no further request is possible.
     pub(super) fn is_over(&self) -> bool {
         self.state == Greeting::Failed
@@ -79,7 +84,7 @@ impl Session {
 
 impl<D: Devices> Server<D> {
     /// Executes a method that the client may use.
-    pub(super) fn execute(&self, client: &Client, method: Method) -> Result<Value, VdevError> {
+    pub(super) fn execute(&self, client: &mut Client, method: Method) -> Result<Value, VdevError> {
         let value = match method {
             Method::Hello(_) => serde_json::to_value(Welcome {
                 version: VERSION,
@@ -91,11 +96,11 @@ impl<D: Devices> Server<D> {
             method if method.is_privileged() => {
                 let name = method.name();
                 let Peer { uid, pid, .. } = client.peer;
-                let result = devices::execute(&*self.devices, method);
+                let result = devices::execute(&*self.devices, method, &mut client.file);
                 tracing::info!(uid, pid, ok = result.is_ok(), "control: {name}");
                 return result;
             }
-            method => return devices::execute(&*self.devices, method),
+            method => return devices::execute(&*self.devices, method, &mut client.file),
         };
         value.map_err(|error| VdevError::new(ErrorCode::System, format!("the result: {error}")))
     }
