@@ -6,9 +6,10 @@
 # TIMEOUT: 240
 . "$SELFTEST_LIB/vdcm.sh"
 . "$SELFTEST_LIB/memory.sh"
-plan 27
+plan 31
 check "adit is bound to the NIC" adi_start
-check "ADIs are created" eval 'adi_create 1 max_io_eqs 2 && adi_create 2 max_io_eqs 2 && adi_create 3'
+check "ADIs are created" eval 'adi_create 1 max_io_eqs 2 && adi_create 2 max_io_eqs 2 && adi_create 3 &&
+    adi_create 4 max_io_eqs 2 && adi_create 5 max_io_eqs 2'
 pins=$(pinned)
 check "the daemon starts" vdcm_start
 check "a device is composed out of a group" vdev_create big 1 2 -- --group 2
@@ -51,6 +52,13 @@ check "the driver of the second ADI unbinds within 10 s" eval '
 check "the client sees a reset" client await reset
 check_equal "the device says that its ADI is gone" "$(vdev_state big)" gone
 check_equal "no page is pinned" "$(pinned)" "$pins"
+# The daemon may notice a moment later that the client has left.
+swapped() { client_stop && retry 10 adit vdev swap big 0 "$(adi_device "$1")" "$(adi_device "$2")"; }
+works() { client_start big 10.99.0.3 4 && client up && client ping 10.99.0.1 4 && spread; }
+check "another ADI takes its place in the group" swapped 1 4
+check "the device works" works
+check "an ADI of a group that works is replaced, and the other one leads" swapped 4 5
+check "the device works with them" works
 check "the first ADI is of use for another device" eval 'client_stop && adit vdev destroy big && vdev_create small 1 &&
     client_start small 10.99.0.3 2 && client up && client ping 10.99.0.1 4 && client_stop && adit vdev destroy small'
 check "another group is composed and used" eval 'vdev_create next 3 1 -- --group 2 && client_start next 10.99.0.4 3 &&
@@ -59,6 +67,6 @@ kill -9 "$vdcm_pid"
 wait "$vdcm_pid" 2>/dev/null
 check_equal "no page is pinned after the daemon is killed" "$(retry 10 eval '[[ $(pinned) == $pins ]]'; pinned)" "$pins"
 client_stop
-check "the ADIs have no owner" eval 'adi_destroy 1 && adi_destroy 2 && adi_destroy 3'
+check "the ADIs have no owner" eval 'adi_destroy 1 && adi_destroy 2 && adi_destroy 3 && adi_destroy 4 && adi_destroy 5'
 rm -rf "$vdcm_folder"
 done_testing

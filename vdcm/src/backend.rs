@@ -160,6 +160,11 @@ pub trait Adi: Send {
     /// Its properties.
     fn properties(&self) -> &Properties;
 
+    /// The properties of the ADI of this name: its own, or those of a member of its group.
+    fn named(&self, name: &str) -> Option<&Properties> {
+        (self.name() == name).then(|| self.properties())
+    }
+
     /// The ids of its resources in messages.
     fn ids(&self) -> Ids;
 

@@ -118,6 +118,13 @@ impl Composition {
         port.map_or_else(String::new, |port| port.name.clone())
     }
 
+    /// The numbers of queue pairs and vectors of the ADI of this name that a virtual port has, in a group or
+    /// alone.
+    #[must_use]
+    pub fn named(&self, vport: u16, name: &str) -> Option<(u16, u16)> {
+        self.ports.get(usize::from(vport))?.named(name)
+    }
+
     /// Gives the only ADI a file of doorbell pages that a client has mapped already.
     ///
     /// # Errors

@@ -166,6 +166,10 @@ impl Adi for Group {
         &self.properties
     }
 
+    fn named(&self, name: &str) -> Option<&Properties> {
+        self.members.iter().find_map(|adi| adi.named(name))
+    }
+
     /// All are relative.
     fn ids(&self) -> Ids {
         Ids::default()

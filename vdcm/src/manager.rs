@@ -7,6 +7,7 @@ mod events;
 mod handover;
 mod kept;
 mod open;
+mod swap;
 #[cfg(test)]
 mod tests;
 
@@ -314,28 +315,6 @@ impl Manager {
     /// See [`show`](Self::show).
     pub fn trace(&self, name: &str, after: u64, max: usize) -> Result<Vec<TraceEntry>, VdevError> {
         Ok(self.entry(name)?.vdev.trace(after, max))
-    }
-
-    /// Replaces the ADI of a virtual port by the ADI `adi`, which has as many queue pairs and
-    /// vectors. The device must have no client, because a client keeps the doorbells mapped. An ADI
-    /// that was destroyed and made again under the same name can replace itself.
-    ///
-    /// # Errors
-    /// As [`show`](Self::show), and when a client is connected, the port or the ADI does not exist,
-    /// or the ADI is in use or has other resources.
-    pub fn swap_adi(&self, name: &str, vport: u16, adi: &str) -> Result<VdevInfo, VdevError> {
-        let entry = self.entry(name)?;
-        let new = self.provider.open(adi);
-        let new = new.map_err(|error| check::adi_error(&format!("ADI {adi}"), &error))?;
-        let fds = Events::prepare(new.as_ref()).map_err(system)?;
-        let vdev = &entry.vdev;
-        vdev.swap(vport, new)
-            .map_err(|error| check::compose_error(&error))?;
-        if let Err(error) = self.events.watch(entry.id, vport, fds) {
-            vdev.adi_gone(vport);
-            return Err(system(error));
-        }
-        Ok(entry.info())
     }
 
     /// Destroys all devices, and refuses new ones.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use adit_function::control::mock::MockDataPlane;
 use adit_function::control::AdiLimits;
 use adit_function::dataplane::QueueKind;
+use adit_function::ids::AdiId;
 use adit_function::memory::GuestMemory;
 use adit_function::testing::driver::{bring_up, create_vport, profile, Driver};
 use adit_uapi::virtchnl2::adi::{
@@ -23,7 +24,8 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::backend::{
-    Adi, AdiError, AdiSpec, DoorbellPages, Ids, Link, PagesPart, Properties, Provider, Window,
+    Adi, AdiError, AdiSpec, DoorbellPages, Ids, Link, Member, PagesPart, Properties, Provider,
+    Window,
 };
 use crate::protocol::{Layout, Limits};
 use crate::vdev::{Shape, State, Vdev};
@@ -100,6 +102,7 @@ pub struct MockAdi {
     gone: OwnedFd,
     fault: OwnedFd,
     state: Arc<Mutex<MockState>>,
+    groups: bool,
 }
 
 impl MockAdi {
@@ -184,7 +187,15 @@ impl MockAdi {
                 open: true,
                 resets: 0,
             })),
+            groups: false,
         }
+    }
+
+    /// Makes it one that can lead a group and be a member of one.
+    #[must_use]
+    pub fn in_groups(mut self) -> Self {
+        self.groups = true;
+        self
     }
 
     /// The state, which outlives the ADI.
@@ -321,6 +332,22 @@ impl Adi for MockAdi {
         Ok(())
     }
 
+    fn member(&self) -> Result<Member<'_>, AdiError> {
+        drop(self.present()?);
+        match self.groups {
+            true => Ok(Member {
+                id: AdiId(self.adi_id.get()),
+                device: None,
+            }),
+            false => Err(no_groups()),
+        }
+    }
+
+    fn lead(&mut self, _members: &[Member<'_>]) -> Result<(), AdiError> {
+        drop(self.present()?);
+        self.groups.then_some(()).ok_or_else(no_groups)
+    }
+
     fn reset(&mut self) -> Result<(), AdiError> {
         let mut state = self.present()?;
         state.resets += 1;
@@ -338,6 +365,13 @@ impl Adi for MockAdi {
 
     fn fault(&self) -> BorrowedFd<'_> {
         self.fault.as_fd()
+    }
+}
+
+fn no_groups() -> AdiError {
+    AdiError::Io {
+        what: "joining ADIs in a group",
+        source: std::io::ErrorKind::Unsupported.into(),
     }
 }
 
@@ -384,10 +418,12 @@ pub fn running_vdev() -> Vdev {
     vdev
 }
 
-/// A source of mock ADIs: those that were added, each of which can be opened once.
+/// A source of mock ADIs: those that were added, each of which can be opened once. Another one of the same
+/// name can be opened when the first has been closed.
 #[derive(Default)]
 pub struct MockProvider {
     adis: Mutex<Vec<MockAdi>>,
+    opened: Mutex<Vec<(String, Arc<Mutex<MockState>>)>>,
 }
 
 impl MockProvider {
@@ -405,13 +441,20 @@ impl Provider for MockProvider {
 
     fn open(&self, name: &str) -> Result<Box<dyn Adi>, AdiError> {
         let mut adis = self.adis.lock();
-        match adis.iter().position(|adi| adi.name == name) {
-            Some(at) => Ok(Box::new(adis.remove(at))),
-            None => Err(AdiError::Io {
-                what: "opening an ADI",
-                source: std::io::ErrorKind::NotFound.into(),
-            }),
+        let mut opened = self.opened.lock();
+        opened.retain(|(_, state)| state.lock().open);
+        let failed = |kind: std::io::ErrorKind| AdiError::Io {
+            what: "opening an ADI",
+            source: kind.into(),
+        };
+        let at = adis.iter().position(|adi| adi.name == name);
+        let at = at.ok_or_else(|| failed(std::io::ErrorKind::NotFound))?;
+        if opened.iter().any(|(other, _)| other == name) {
+            return Err(failed(std::io::ErrorKind::ResourceBusy));
         }
+        let adi = adis.remove(at);
+        opened.push((adi.name.clone(), adi.state()));
+        Ok(Box::new(adi))
     }
 
     fn create(&self, spec: &AdiSpec) -> Result<Box<dyn Adi>, AdiError> {

@@ -255,6 +255,70 @@ impl Vdev {
         self.lock().is_suspended()
     }
 
+    /// The numbers of queue pairs and vectors of the ADI of this name that a virtual port has, in a group or
+    /// alone; `None` if it has none of that name.
+    #[must_use]
+    pub fn named(&self, vport: u16, name: &str) -> Option<(u16, u16)> {
+        self.lock().composition.named(vport, name)
+    }
+
+    /// Checks that the ADI of a virtual port can be replaced.
+    ///
+    /// # Errors
+    /// Fails when a client is connected, or there is no such port.
+    pub fn check_swap(&self, vport: u16) -> Result<(), ComposeError> {
+        self.check_port(&self.lock(), vport)
+    }
+
+    /// Closes the ADI of a virtual port, for one with these numbers of queue pairs and vectors. The device is
+    /// held in reset.
+    ///
+    /// # Errors
+    /// As [`check_swap`](Self::check_swap), and when the other one, which is named `by`, has other resources.
+    pub fn make_way(
+        &self,
+        vport: u16,
+        by: &str,
+        (pairs, vectors): (u16, u16),
+    ) -> Result<(), ComposeError> {
+        let mut state = self.lock();
+        self.check_port(&state, vport)?;
+        self.check_like(&state, vport, by, (pairs, vectors))?;
+        state.adi_gone(vport);
+        Ok(())
+    }
+
+    fn check_port(&self, state: &State, vport: u16) -> Result<(), ComposeError> {
+        if state.connected {
+            return Err(ComposeError::Connected);
+        }
+        match vport < self.frames.adis {
+            true => Ok(()),
+            false => Err(ComposeError::NoSuchPort(vport)),
+        }
+    }
+
+    /// Checks that an ADI has the resources of that of a virtual port, which exists.
+    fn check_like(
+        &self,
+        state: &State,
+        vport: u16,
+        adi: &str,
+        (pairs, vectors): (u16, u16),
+    ) -> Result<(), ComposeError> {
+        if (pairs, vectors) == (self.frames.pairs, self.frames.vectors) {
+            return Ok(());
+        }
+        Err(ComposeError::Unlike {
+            adi: adi.to_owned(),
+            pairs,
+            vectors,
+            first: state.composition.name(vport),
+            first_pairs: self.frames.pairs,
+            first_vectors: self.frames.vectors,
+        })
+    }
+
     /// Replaces the ADI of a virtual port.
     ///
     /// # Errors
@@ -262,23 +326,9 @@ impl Vdev {
     /// the new ADI, the device has none at this port afterwards.
     pub fn swap(&self, vport: u16, adi: Box<dyn Adi>) -> Result<(), ComposeError> {
         let mut state = self.lock();
-        if state.connected {
-            return Err(ComposeError::Connected);
-        }
-        if vport >= self.frames.adis {
-            return Err(ComposeError::NoSuchPort(vport));
-        }
+        self.check_port(&state, vport)?;
         let given = adi.properties();
-        if (given.pairs, given.vectors) != (self.frames.pairs, self.frames.vectors) {
-            return Err(ComposeError::Unlike {
-                adi: adi.name().to_owned(),
-                pairs: given.pairs,
-                vectors: given.vectors,
-                first: state.composition.adis()[usize::from(vport)].name.clone(),
-                first_pairs: self.frames.pairs,
-                first_vectors: self.frames.vectors,
-            });
-        }
+        self.check_like(&state, vport, adi.name(), (given.pairs, given.vectors))?;
         let result = self.swap_locked(&mut state, vport, adi);
         if result.is_err() {
             state.adi_gone(vport);

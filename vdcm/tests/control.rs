@@ -24,6 +24,10 @@ fn refusal<T: std::fmt::Debug>(result: Result<T, ClientError>) -> VdevError {
     }
 }
 
+fn adis(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
 /// A connection below the client library.
 struct Raw {
     lines: BufReader<UnixStream>,
@@ -90,8 +94,10 @@ fn devices_are_created_shown_and_destroyed() {
     assert_eq!(names, ["db", "web"]);
     assert_eq!(client.show("web").unwrap(), web);
     assert_eq!(client.stats("web").unwrap().name, "web");
-    let swapped = client.swap("web", 0, "adi9").unwrap();
+    let swapped = client.swap("web", 0, &adis(&["adi9"])).unwrap();
     assert_eq!(swapped.adis[0].name, "adi9");
+    let swapped = client.swap("web", 0, &adis(&["adi0", "adi9"])).unwrap();
+    assert_eq!(swapped.adis[0].name, "adi0+adi9");
     assert_eq!(client.adis().unwrap(), ["adi0", "adi9"]);
     assert_eq!(refusal(client.create(spec("web"))).code, ErrorCode::Exists);
     client.destroy("web").unwrap();
@@ -371,7 +377,7 @@ fn other_users_look_and_change_nothing() {
         client.stats("web").unwrap();
         if may {
             client.trace("web", 0).unwrap();
-            client.swap("web", 0, "adi9").unwrap();
+            client.swap("web", 0, &adis(&["adi9"])).unwrap();
             client.destroy("web").unwrap();
             client.create(Spec::default()).unwrap();
             continue;
@@ -379,7 +385,7 @@ fn other_users_look_and_change_nothing() {
         for refused in [
             refusal(client.create(spec("db"))),
             refusal(client.destroy("web")),
-            refusal(client.swap("web", 0, "adi9")),
+            refusal(client.swap("web", 0, &adis(&["adi9"]))),
             refusal(client.trace("web", 0)),
         ] {
             assert_eq!(refused.code, ErrorCode::PermissionDenied);

@@ -64,14 +64,16 @@ pub(crate) enum Verb {
     },
     /// Print what happened to a device: requests of its driver, resets, memory, clients
     Trace(Trace),
-    /// Replace the ADI of a virtual port of a device that has no client
+    /// Replace the ADI, or the group, of a virtual port of a device that has no client
     Swap {
         /// The device
         device: String,
         /// The number of the virtual port, from 0
         port: u16,
-        /// The ADI that takes the place
-        adi: String,
+        /// The ADI that takes the place; several are a group, its leader first. ADIs that the device has
+        /// can be among them, to replace the others
+        #[arg(required = true)]
+        adi: Vec<String>,
     },
     /// Suspend a device and save its state to a file; the memory of its client is not part of it
     Save {

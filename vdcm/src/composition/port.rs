@@ -58,6 +58,13 @@ impl Port {
         }
     }
 
+    /// The numbers of queue pairs and vectors of the ADI of this name, if it is not closed: it may be gone,
+    /// but nobody can open it.
+    pub(super) fn named(&self, name: &str) -> Option<(u16, u16)> {
+        let adi = self.adi.as_ref()?.borrow();
+        adi.named(name).map(|own| (own.pairs, own.vectors))
+    }
+
     /// Returns whether the ADI no longer exists.
     pub(super) fn is_gone(&self) -> bool {
         self.lost.get() || self.adi.is_none()

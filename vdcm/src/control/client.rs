@@ -140,16 +140,17 @@ impl Client {
         self.call(&Method::Trace(TraceParams { name, after }))
     }
 
-    /// Replaces the ADI of a device's virtual port.
+    /// Replaces the ADI of a device's virtual port; several ADIs are a group, its leader first.
     ///
     /// # Errors
     /// See [`create`](Self::create).
-    pub fn swap(&mut self, name: &str, vport: u16, adi: &str) -> Result<VdevInfo, ClientError> {
-        self.call(&Method::Swap(Swap {
-            name: name.to_owned(),
-            vport,
-            adi: adi.to_owned(),
-        }))
+    pub fn swap(
+        &mut self,
+        name: &str,
+        vport: u16,
+        adis: &[String],
+    ) -> Result<VdevInfo, ClientError> {
+        self.call(&Method::Swap(Swap::new(name, vport, adis)))
     }
 
     /// Suspends a device and returns its state, a JSON document.

@@ -47,11 +47,11 @@ pub trait Devices {
     /// See [`show`](Self::show).
     fn trace(&self, name: &str, after: u64, max: usize) -> Result<Vec<TraceEntry>, VdevError>;
 
-    /// Replaces the ADI of a device's virtual port.
+    /// Replaces the ADI of a device's virtual port by another one, or by a group.
     ///
     /// # Errors
-    /// Fails when the device has no such port or a client, or the ADI cannot take the place.
-    fn swap(&self, name: &str, vport: u16, adi: &str) -> Result<VdevInfo, VdevError>;
+    /// Fails when the device has no such port or a client, or the ADIs cannot take the place.
+    fn swap(&self, name: &str, vport: u16, adis: &[String]) -> Result<VdevInfo, VdevError>;
 
     /// Suspends a device and saves its state.
     ///
@@ -103,8 +103,8 @@ impl Devices for Manager {
         self.trace(name, after, max)
     }
 
-    fn swap(&self, name: &str, vport: u16, adi: &str) -> Result<VdevInfo, VdevError> {
-        self.swap_adi(name, vport, adi)
+    fn swap(&self, name: &str, vport: u16, adis: &[String]) -> Result<VdevInfo, VdevError> {
+        self.swap_adi(name, vport, adis)
     }
 
     fn save(&self, name: &str) -> Result<DeviceState, VdevError> {
@@ -143,7 +143,7 @@ pub(super) fn execute(
             serde_json::to_value(Trace { entries, more })
         }
         Method::Swap(params) => {
-            serde_json::to_value(devices.swap(&params.name, params.vport, &params.adi)?)
+            serde_json::to_value(devices.swap(&params.name, params.vport, params.names()?)?)
         }
         Method::Save(params) => serde_json::to_value(devices.save(&params.name)?),
         Method::Restore(params) => {

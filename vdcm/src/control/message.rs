@@ -69,7 +69,7 @@ pub enum Method {
     Stats(Named),
     /// Returns a device's trace: a [`Trace`].
     Trace(TraceParams),
-    /// Replaces an ADI of a device. The result is the device's `VdevInfo`.
+    /// Replaces the ADI, or the group, of a virtual port. The result is the device's `VdevInfo`.
     Swap(Swap),
     /// Suspends a device and saves its state: a `DeviceState`.
     Save(Named),
@@ -140,7 +140,44 @@ pub struct Swap {
     /// The number of the virtual port whose ADI is replaced, from 0.
     pub vport: u16,
     /// The name of the ADI that takes its place.
-    pub adi: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adi: Option<String>,
+    /// The names of the ADIs of a group that takes its place, its leader first, instead of one ADI.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adis: Vec<String>,
+}
+
+impl Swap {
+    /// The parameters for these ADIs. One is named as daemons without groups know it.
+    #[must_use]
+    pub fn new(name: &str, vport: u16, adis: &[String]) -> Self {
+        let (adi, adis) = match adis {
+            [adi] => (Some(adi.clone()), Vec::new()),
+            all => (None, all.to_vec()),
+        };
+        let name = name.to_owned();
+        Self {
+            name,
+            vport,
+            adi,
+            adis,
+        }
+    }
+
+    /// The names of the ADIs that take the place.
+    ///
+    /// # Errors
+    /// Fails when there are none, or both one and a group.
+    pub fn names(&self) -> Result<&[String], VdevError> {
+        match (&self.adi, &self.adis[..]) {
+            (Some(adi), []) => Ok(std::slice::from_ref(adi)),
+            (None, adis @ [_, ..]) => Ok(adis),
+            _ => Err(VdevError::new(
+                ErrorCode::Invalid,
+                "parameters of swap: it takes either `adi`, or `adis`, the ADIs of a group",
+            )),
+        }
+    }
 }
 
 /// The parameters of `restore`.
@@ -339,11 +376,7 @@ mod tests {
     #[test]
     fn methods_are_parsed_from_what_they_write() {
         let named = || Named { name: "a".into() };
-        let swap = Swap {
-            name: "a".into(),
-            vport: 1,
-            adi: "c".into(),
-        };
+        let swap = Swap::new("a", 1, &["c".into()]);
         let trace = TraceParams {
             name: "a".into(),
             after: 7,
@@ -404,6 +437,36 @@ mod tests {
         }
         let long = json!({ "method": "é".repeat(1_000) }).to_string();
         assert!(parse(&long).unwrap_err().message.len() < 300);
+    }
+
+    #[test]
+    fn an_adi_or_a_group_takes_the_place_of_another() {
+        let names = |params: Value| {
+            let text = json!({ "method": "swap", "params": params }).to_string();
+            let Method::Swap(swap) = parse(&text).unwrap() else {
+                panic!("{text}")
+            };
+            swap.names().map(<[_]>::to_vec).map_err(|error| error.code)
+        };
+        let with = |params: Value| {
+            let mut all = json!({ "name": "a", "vport": 0 });
+            all.as_object_mut()
+                .unwrap()
+                .extend(params.as_object().unwrap().clone());
+            names(all)
+        };
+        let list = |names: &[&str]| Ok(names.iter().map(|&name| name.to_owned()).collect());
+        assert_eq!(with(json!({ "adi": "b" })), list(&["b"]));
+        assert_eq!(with(json!({ "adis": ["b", "c"] })), list(&["b", "c"]));
+        for wrong in [json!({}), json!({ "adi": "b", "adis": ["c"] })] {
+            assert_eq!(with(wrong), Err(ErrorCode::Invalid));
+        }
+        let both = ["b".to_owned(), "c".to_owned()];
+        for adis in [&both[..], &both[..1]] {
+            assert_eq!(Swap::new("a", 0, adis).names().unwrap(), adis);
+        }
+        let one = serde_json::to_value(Swap::new("a", 0, &both[..1])).unwrap();
+        assert_eq!(one, json!({ "name": "a", "vport": 0, "adi": "b" }));
     }
 
     #[test]

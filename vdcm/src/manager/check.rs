@@ -37,15 +37,31 @@ pub(super) fn spec(spec: &Spec) -> Result<(), VdevError> {
             "{ports} virtual ports: a device has 1 to {MAX_ADIS}, each with an ADI or a group"
         )));
     }
-    if let Some(twice) = (1..spec.adis.len()).find(|&n| spec.adis[..n].contains(&spec.adis[n])) {
-        let adi = &spec.adis[twice];
-        return Err(invalid(format!("ADI {adi} is given twice")));
-    }
+    once(&spec.adis)?;
     if let Some(vlan) = spec.vlan.filter(|&vlan| vlan > MAX_VLAN) {
         return Err(invalid(format!("VLAN {vlan}: it is 0 to {MAX_VLAN}")));
     }
     match &spec.limits {
         Some(own) => limits(own),
+        None => Ok(()),
+    }
+}
+
+/// Checks the ADIs that take the place of that of a virtual port.
+pub(super) fn replacement(adis: &[String]) -> Result<(), VdevError> {
+    let count = adis.len();
+    if count == 0 || count > usize::from(MAX_GROUP) {
+        return Err(invalid(format!(
+            "{count} ADIs for a virtual port: it has 1, or a group of up to {MAX_GROUP}"
+        )));
+    }
+    once(adis)
+}
+
+/// Checks that each ADI is given once.
+fn once(adis: &[String]) -> Result<(), VdevError> {
+    match (1..adis.len()).find(|&n| adis[..n].contains(&adis[n])) {
+        Some(twice) => Err(invalid(format!("ADI {} is given twice", adis[twice]))),
         None => Ok(()),
     }
 }

@@ -32,14 +32,19 @@ impl Manager {
     fn open_port(&self, spec: &Spec, at: u32, names: &[String]) -> Result<Box<dyn Adi>, VdevError> {
         let mut members = Vec::with_capacity(names.len());
         for name in names {
-            let adi = self.provider.open(name);
-            let adi = adi.map_err(|error| check::adi_error(&format!("ADI {name}"), &error))?;
+            let adi = self.open_adi(name)?;
             if members.is_empty() {
                 check::adi(spec, at, adi.as_ref())?;
             }
             members.push(adi);
         }
         port(members, None)
+    }
+
+    /// Opens an ADI that exists.
+    pub(super) fn open_adi(&self, name: &str) -> Result<Box<dyn Adi>, VdevError> {
+        let adi = self.provider.open(name);
+        adi.map_err(|error| check::adi_error(&format!("ADI {name}"), &error))
     }
 
     /// Creates the ADIs of a device of one virtual port, over the doorbell pages that it had in a process
@@ -109,7 +114,7 @@ fn wanted(spec: &Spec, pairs: u16) -> AdiSpec {
 
 /// The ADIs of a virtual port as one, over inherited doorbell pages if it is a group of a process that has
 /// ended.
-fn port(
+pub(super) fn port(
     mut members: Vec<Box<dyn Adi>>,
     inherited: Option<OwnedFd>,
 ) -> Result<Box<dyn Adi>, VdevError> {

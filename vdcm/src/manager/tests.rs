@@ -46,6 +46,10 @@ fn of(adis: &[&str]) -> Spec {
     }
 }
 
+fn names(adis: &[&str]) -> Vec<String> {
+    of(adis).adis
+}
+
 fn code<T>(result: Result<T, VdevError>) -> Option<ErrorCode> {
     result.err().map(|error| error.code)
 }
@@ -104,8 +108,8 @@ fn a_client_is_seen_and_disconnected() {
     let stream = connect(&info);
     wait(|| show().state == VdevState::Connected);
     assert_eq!(daemon.manager.stats("vdev0").unwrap().connections, 1);
-    let swap = daemon.manager.swap_adi("vdev0", 0, "adi0");
-    assert_eq!(code(swap), Some(ErrorCode::NotFound), "it is in use");
+    let swap = daemon.manager.swap_adi("vdev0", 0, &names(&["adi0"]));
+    assert_eq!(code(swap), Some(ErrorCode::Busy));
     drop(stream);
     wait(|| show().state == VdevState::Idle);
     let mut stream = connect(&info);
@@ -126,9 +130,71 @@ fn an_adi_that_goes_is_noticed_and_replaced() {
     daemon.manager.create(of(&["adi0"])).unwrap();
     end();
     wait(|| daemon.manager.show("vdev0").unwrap().state == VdevState::Gone);
-    let info = daemon.manager.swap_adi("vdev0", 0, "adi1").unwrap();
+    let swap = |adis: &[&str]| daemon.manager.swap_adi("vdev0", 0, &names(adis));
+    let info = swap(&["adi1"]).unwrap();
     assert_eq!(info.state, VdevState::Idle);
     assert_eq!(info.adis[0].name, "adi1");
+    // One that was made again takes its own place, also if nobody has noticed that it was gone.
+    daemon.provider.add(MockAdi::new("adi1", 7, 1));
+    assert_eq!(swap(&["adi1"]).unwrap().adis[0].mac.0[5], 7);
+}
+
+#[test]
+fn a_member_of_a_group_is_replaced() {
+    let daemon = daemon();
+    let add = |name: &str, number, pairs| {
+        let adi = MockAdi::new(name, number, pairs).in_groups();
+        let state = adi.state();
+        daemon.provider.add(adi);
+        state
+    };
+    let (first, second) = (add("a", 1, 2), add("b", 2, 1));
+    let spec = Spec {
+        group: Some(2),
+        ..of(&["a", "b"])
+    };
+    daemon.manager.create(spec).unwrap();
+    let show = || daemon.manager.show("vdev0").unwrap();
+    let swap = |adis: &[&str]| daemon.manager.swap_adi("vdev0", 0, &names(adis));
+    let open = |state: &Arc<parking_lot::Mutex<_>>| {
+        let state: &parking_lot::Mutex<crate::testing::MockState> = state;
+        state.lock().open
+    };
+    // What cannot be is found before anything is closed.
+    let (third, large) = (add("c", 3, 1), add("large", 4, 2));
+    let unlike = swap(&["a", "large"]).unwrap_err();
+    assert_eq!(unlike.code, ErrorCode::Invalid);
+    assert!(
+        unlike.message.contains("ADI a+large has 4 queue pairs")
+            && unlike.message.contains("ADI a+b has 3"),
+        "{}",
+        unlike.message
+    );
+    assert!(!open(&large));
+    assert_eq!(code(swap(&["a", "missing"])), Some(ErrorCode::NotFound));
+    assert_eq!(code(swap(&["a", "a"])), Some(ErrorCode::Invalid));
+    assert_eq!(code(swap(&[])), Some(ErrorCode::Invalid));
+    let other_port = daemon.manager.swap_adi("vdev0", 1, &names(&["c"]));
+    assert_eq!(code(other_port), Some(ErrorCode::Invalid));
+    assert_eq!(show().state, VdevState::Idle);
+    assert!(open(&first) && open(&second));
+
+    // The leader stays, and is opened again.
+    let again = add("a", 1, 2);
+    let info = swap(&["a", "c"]).unwrap();
+    assert_eq!(
+        (info.state, info.adis[0].name.as_str()),
+        (VdevState::Idle, "a+c")
+    );
+    assert!(!open(&first) && !open(&second) && open(&again) && open(&third));
+    let resets = daemon.manager.stats("vdev0").unwrap().resets;
+    assert_eq!(resets.get("adi_swapped"), Some(&1), "{resets:?}");
+
+    // Its own ADI cannot be opened again: the port has none, until others come.
+    assert_eq!(code(swap(&["c", "a"])), Some(ErrorCode::NotFound));
+    assert_eq!(show().state, VdevState::Gone);
+    add("d", 5, 3);
+    assert_eq!(swap(&["d"]).unwrap().state, VdevState::Idle);
 }
 
 #[test]

@@ -104,10 +104,10 @@ impl Devices for Paper {
         Ok(entries.take(max).collect())
     }
 
-    fn swap(&self, name: &str, vport: u16, new: &str) -> Result<VdevInfo, VdevError> {
+    fn swap(&self, name: &str, vport: u16, new: &[String]) -> Result<VdevInfo, VdevError> {
         let mut devices = self.devices.lock().unwrap();
         let device = devices.get_mut(name).unwrap();
-        device.adis[usize::from(vport)] = adi(new);
+        device.adis[usize::from(vport)] = adi(&new.join("+"));
         Ok(device.clone())
     }
 
