@@ -106,8 +106,8 @@ pub use stats::Statistics;
 pub use table::{ConnectionRef, RemovalReason};
 pub use time::Time;
 pub use tracker::{
-    Checksums, Commit, CommitError, Cursor, Filter, Input, NewConnection, NewExpectation, NewProto,
-    Prepared, TcpFlags, Tracked, Tracker, TupleFilter, Update, UpdateError, BURST,
+    Checksums, Commit, CommitError, Cursor, Filter, Input, Known, NewConnection, NewExpectation,
+    NewProto, Prepared, TcpFlags, Tracked, Tracker, TupleFilter, Update, UpdateError, BURST,
 };
 pub use tuple::{Direction, Endpoint, Family, MixedFamilies, Protocol, Tuple};
 pub use zone::Zone;

@@ -15,3 +15,4 @@ pub mod rss;
 pub mod segment;
 #[cfg(test)]
 mod testing;
+pub mod tunnel;

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The packets that a client wants.
 
-use adit_pipeline::parse::{Parsed, L4};
+use std::net::IpAddr;
+
+use adit_conntrack::Direction;
 
 use crate::proto;
+use crate::seen::{address, Ends, Frame, Seen};
 
-/// The offset of the flags in a TCP header (RFC 9293, 3.1).
-const TCP_FLAGS: usize = 13;
+/// The most destinations of a filter.
+pub const MAX_SOCKETS: usize = 1024;
 
 /// A filter that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +42,14 @@ pub enum BadFilter {
         /// The largest value.
         most: u32,
     },
+    /// More addresses and ports than a filter may have.
+    #[error("`{field}` has {given} addresses and ports, the most are {MAX_SOCKETS}")]
+    Sockets {
+        /// The field.
+        field: &'static str,
+        /// The number of them.
+        given: usize,
+    },
 }
 
 /// An address of either family, and the number of its bits that matter.
@@ -53,11 +64,7 @@ struct Prefix {
 impl Prefix {
     fn new(field: &'static str, prefix: &proto::Prefix) -> Result<Prefix, BadFilter> {
         let bytes = prefix.address.len();
-        let is_v6 = match bytes {
-            4 => false,
-            16 => true,
-            _ => return Err(BadFilter::Address { field, bytes }),
-        };
+        let address = address(&prefix.address).ok_or(BadFilter::Address { field, bytes })?;
         let (length, most) = (prefix.length, bytes as u32 * 8);
         if length > most {
             return Err(BadFilter::Length {
@@ -68,21 +75,22 @@ impl Prefix {
         }
         let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
         Ok(Prefix {
-            address: from_left(&prefix.address) & mask,
+            address: from_left(address) & mask,
             mask,
-            is_v6,
+            is_v6: address.is_ipv6(),
         })
     }
 
-    fn has(&self, address: &[u8]) -> bool {
-        self.is_v6 == (address.len() == 16) && from_left(address) & self.mask == self.address
+    fn has(&self, address: IpAddr) -> bool {
+        self.is_v6 == address.is_ipv6() && from_left(address) & self.mask == self.address
     }
 }
 
-fn from_left(address: &[u8]) -> u128 {
-    let mut bytes = [0; 16];
-    bytes[..address.len()].copy_from_slice(address);
-    u128::from_be_bytes(bytes)
+fn from_left(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(four) => u128::from(u32::from(four)) << 96,
+        IpAddr::V6(six) => six.into(),
+    }
 }
 
 /// The packets that a client wants: all fields that are set must hold.
@@ -99,6 +107,12 @@ pub struct Filter {
     either_port: Option<u16>,
     /// Mask and value.
     tcp_flags: (u8, u8),
+    /// In order; any if there is none.
+    destinations: Vec<(IpAddr, u16)>,
+    is_in_tunnels: bool,
+    is_from_wires: bool,
+    /// The zone of connections whose replies are wanted.
+    replies: Option<u16>,
 }
 
 impl TryFrom<&proto::Filter> for Filter {
@@ -125,6 +139,10 @@ impl TryFrom<&proto::Filter> for Filter {
             destination_port: two("destination_port", message.destination_port)?,
             either_port: two("either_port", message.either_port)?,
             tcp_flags: (mask, flags & mask),
+            destinations: sockets("destinations", &message.destinations)?,
+            is_in_tunnels: message.in_tunnels,
+            is_from_wires: message.from_wires,
+            replies: two("replies_in_zone", message.replies_in_zone)?,
         })
     }
 }
@@ -134,177 +152,104 @@ fn within<T: TryFrom<u32>>(field: &'static str, value: u32) -> Result<T, BadFilt
     T::try_from(value).map_err(|_| BadFilter::Value { field, value, most })
 }
 
+/// Addresses with ports, in order.
+fn sockets(
+    field: &'static str,
+    sockets: &[proto::Socket],
+) -> Result<Vec<(IpAddr, u16)>, BadFilter> {
+    if sockets.len() > MAX_SOCKETS {
+        return Err(BadFilter::Sockets {
+            field,
+            given: sockets.len(),
+        });
+    }
+    let read = |socket: &proto::Socket| {
+        let bytes = socket.address.len();
+        let address = address(&socket.address).ok_or(BadFilter::Address { field, bytes })?;
+        Ok((address, within(field, socket.port)?))
+    };
+    let mut all = sockets.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    all.sort_unstable();
+    Ok(all)
+}
+
 impl Filter {
-    /// Returns whether a frame that enters at `port` is wanted.
+    /// Returns whether a frame is wanted.
     #[must_use]
-    pub fn passes(&self, port: u32, parsed: &Parsed, frame: &[u8]) -> bool {
-        let is = |wanted: Option<u16>, value| wanted.is_none_or(|wanted| wanted == value);
-        if self.port.is_some_and(|wanted| wanted != port) {
+    pub fn passes(&self, seen: &Seen<'_>) -> bool {
+        if self.port.is_some_and(|wanted| wanted != seen.port) {
             return false;
         }
-        if !is(self.ether_type, parsed.ethertype)
-            || self.protocol.is_some_and(|p| p != parsed.ip_proto)
+        if (!self.is_from_wires || seen.is_from_wire()) && self.has(&seen.outer)
+            || self.is_reply(seen, &seen.outer)
         {
-            return false;
+            return true;
         }
-        self.has_ends(parsed, frame) && self.has_flags(parsed, frame)
+        self.is_in_tunnels
+            && seen
+                .inner()
+                .is_some_and(|inner| self.has(&inner) || self.is_reply(seen, &inner))
     }
 
-    fn has_ends(&self, parsed: &Parsed, frame: &[u8]) -> bool {
-        let addresses = parsed.addresses(frame).unwrap_or_default();
-        let (source, destination) = addresses.split_at(addresses.len() / 2);
-        let ports = parsed
-            .ports(frame)
-            .map(|&[a, b, c, d]| (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])));
-        let at = |wanted: &Option<Prefix>, address: &[u8]| {
+    /// Returns whether the fields about a packet hold for it.
+    fn has(&self, frame: &Frame<'_>) -> bool {
+        let is_kind = self
+            .ether_type
+            .is_none_or(|wanted| wanted == frame.parsed.ethertype);
+        is_kind && self.is_flow(frame.parsed.ip_proto, &frame.ends()) && self.has_flags(frame)
+    }
+
+    /// Returns whether a packet belongs to a connection whose first packet has passed, and flows
+    /// opposite to it or is an ICMP error about it.
+    fn is_reply(&self, seen: &Seen<'_>, frame: &Frame<'_>) -> bool {
+        let Some(known) = self.replies.and_then(|zone| seen.connection(frame, zone)) else {
+            return false;
+        };
+        let original = &known.original;
+        let protocol = original.protocol();
+        let (source, destination) = (original.src(), original.dst());
+        let ends = Ends {
+            source: Some(source.address),
+            destination: Some(destination.address),
+            ports: protocol
+                .has_ports()
+                .then_some((source.part, destination.part)),
+        };
+        (known.is_error || known.direction == Direction::Reply) && self.is_flow(protocol.0, &ends)
+    }
+
+    fn is_flow(&self, protocol: u8, ends: &Ends) -> bool {
+        let at = |wanted: &Option<Prefix>, address: Option<IpAddr>| {
             let wanted = wanted.as_ref();
-            wanted.is_none_or(|prefix| !address.is_empty() && prefix.has(address))
+            wanted.is_none_or(|prefix| address.is_some_and(|address| prefix.has(address)))
         };
         let on = |wanted: Option<u16>, port: Option<u16>| {
             wanted.is_none_or(|wanted| port == Some(wanted))
         };
-        let (from, to) = (ports.map(|p| p.0), ports.map(|p| p.1));
-        at(&self.source, source)
+        let (from, to) = (ends.ports.map(|it| it.0), ends.ports.map(|it| it.1));
+        let (source, destination) = (ends.source, ends.destination);
+        let is_one = |wanted: &[(IpAddr, u16)]| {
+            let socket = destination.zip(to);
+            wanted.is_empty() || socket.is_some_and(|it| wanted.binary_search(&it).is_ok())
+        };
+        self.protocol.is_none_or(|wanted| wanted == protocol)
+            && at(&self.source, source)
             && at(&self.destination, destination)
             && on(self.source_port, from)
             && on(self.destination_port, to)
+            && is_one(&self.destinations)
             && ((at(&self.either, source) && on(self.either_port, from))
                 || (at(&self.either, destination) && on(self.either_port, to)))
     }
 
-    fn has_flags(&self, parsed: &Parsed, frame: &[u8]) -> bool {
+    fn has_flags(&self, frame: &Frame<'_>) -> bool {
         let (mask, wanted) = self.tcp_flags;
-        if mask == 0 {
-            return true;
-        }
-        let at = usize::from(parsed.l4_offset) + TCP_FLAGS;
-        parsed.l4 == L4::Tcp && frame.get(at).is_some_and(|flags| flags & mask == wanted)
+        mask == 0
+            || frame
+                .tcp_flags()
+                .is_some_and(|flags| flags & mask == wanted)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A SYN from 10.0.0.1 port 1000 to 10.0.0.2 port 80.
-    fn syn() -> Vec<u8> {
-        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
-        frame.extend([
-            0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
-        ]);
-        frame.extend([
-            3, 0xe8, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 1, 0, 0, 0, 0, 0,
-        ]);
-        frame
-    }
-
-    fn passes(message: proto::Filter) -> bool {
-        let (filter, frame) = (Filter::try_from(&message).unwrap(), syn());
-        filter.passes(7, &Parsed::new(&frame, frame.len()).unwrap(), &frame)
-    }
-
-    fn net(address: &[u8], length: u32) -> Option<proto::Prefix> {
-        let address = address.to_vec();
-        Some(proto::Prefix { address, length })
-    }
-
-    #[test]
-    fn each_field_selects() {
-        type Set = fn(&mut proto::Filter);
-        let all: [(Set, bool); 22] = [
-            (|_| {}, true),
-            (|f| f.port = Some(7), true),
-            (|f| f.port = Some(8), false),
-            (|f| f.ether_type = Some(0x800), true),
-            (|f| f.ether_type = Some(0x86dd), false),
-            (|f| f.protocol = Some(6), true),
-            (|f| f.protocol = Some(17), false),
-            (|f| f.source = net(&[10, 0, 0, 0], 24), true),
-            (|f| f.source = net(&[10, 0, 0, 2], 32), false),
-            (|f| f.source = net(&[10, 0, 0, 2], 0), true),
-            (|f| f.source = net(&[0; 16], 0), false),
-            (|f| f.destination = net(&[10, 0, 0, 2], 32), true),
-            (|f| f.either = net(&[10, 0, 0, 2], 32), true),
-            (|f| f.either = net(&[10, 0, 0, 3], 32), false),
-            (|f| f.source_port = Some(1000), true),
-            (|f| f.destination_port = Some(1000), false),
-            (|f| f.either_port = Some(80), true),
-            (|f| f.either_port = Some(81), false),
-            (
-                |f| (f.either, f.either_port) = (net(&[10, 0, 0, 2], 32), Some(80)),
-                true,
-            ),
-            (
-                |f| (f.either, f.either_port) = (net(&[10, 0, 0, 2], 32), Some(1000)),
-                false,
-            ),
-            (|f| (f.tcp_flags_mask, f.tcp_flags) = (0x12, 2), true),
-            (|f| (f.tcp_flags_mask, f.tcp_flags) = (0x12, 0x12), false),
-        ];
-        for (n, (set, wanted)) in all.into_iter().enumerate() {
-            let mut message = proto::Filter::default();
-            set(&mut message);
-            assert_eq!(passes(message.clone()), wanted, "{n}: {message:?}");
-        }
-    }
-
-    #[test]
-    fn what_has_no_ports_or_addresses_passes_none_of_them() {
-        let mut arp = syn();
-        arp[13] = 6;
-        let parsed = Parsed::new(&arp, arp.len()).unwrap();
-        let passes =
-            |message: proto::Filter| Filter::try_from(&message).unwrap().passes(0, &parsed, &arp);
-        assert!(passes(proto::Filter::default()));
-        let any = net(&[0; 4], 0);
-        let either = proto::Filter {
-            either: any.clone(),
-            ..proto::Filter::default()
-        };
-        let source = proto::Filter {
-            source: any,
-            ..proto::Filter::default()
-        };
-        let port = proto::Filter {
-            either_port: Some(0),
-            ..proto::Filter::default()
-        };
-        let flags = proto::Filter {
-            tcp_flags_mask: 1,
-            ..proto::Filter::default()
-        };
-        for message in [either, source, port, flags] {
-            assert!(!passes(message.clone()), "{message:?}");
-        }
-    }
-
-    #[test]
-    fn what_no_packet_has_is_refused_by_name() {
-        let refused = |message: proto::Filter| Filter::try_from(&message).unwrap_err().to_string();
-        let of = |source| proto::Filter {
-            source,
-            ..proto::Filter::default()
-        };
-        assert_eq!(
-            refused(of(net(&[1, 2, 3], 8))),
-            "`source` has an address of 3 bytes: IPv4 has 4, IPv6 has 16"
-        );
-        assert_eq!(
-            refused(of(net(&[1, 2, 3, 4], 33))),
-            "`source` has a prefix of 33 bits, its address has 32"
-        );
-        let port = proto::Filter {
-            source_port: Some(65536),
-            ..proto::Filter::default()
-        };
-        assert_eq!(
-            refused(port),
-            "`source_port` is 65536, the largest is 65535"
-        );
-        let protocol = proto::Filter {
-            protocol: Some(256),
-            ..proto::Filter::default()
-        };
-        assert_eq!(refused(protocol), "`protocol` is 256, the largest is 255");
-    }
-}
+mod tests;

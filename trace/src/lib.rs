@@ -4,7 +4,7 @@
 //!
 //! - [`Record`]: a packet that was traced, as the data path has it
 //! - [`Translator`]: its message
-//! - [`Filter`], [`Watcher`]: the packets that a client wants, and their way to it
+//! - [`Filter`], [`Seen`], [`Watcher`]: the packets that a client wants, and their way to it
 //! - [`service`], [`client`]: the service for a NIC ([`Tap`]), and a client
 #![forbid(unsafe_code)]
 
@@ -14,13 +14,15 @@ pub mod client;
 mod filter;
 pub mod proto;
 mod record;
+mod seen;
 mod server;
 mod translate;
 mod values;
 mod watcher;
 
-pub use filter::{BadFilter, Filter};
+pub use filter::{BadFilter, Filter, MAX_SOCKETS};
 pub use record::{Dropped, Fate, Record, Sent, SNAP};
+pub use seen::Seen;
 pub use server::{service, Injection, Refused, Tap};
 pub use translate::Translator;
 pub use watcher::{Rate, Received, Watcher, DEFAULT_RATE, MAX_RATE};

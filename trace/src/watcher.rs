@@ -4,11 +4,11 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 
-use adit_pipeline::parse::Parsed;
 use tokio::sync::mpsc;
 
 use crate::filter::Filter;
 use crate::record::Record;
+use crate::seen::Seen;
 
 /// The largest number of packets in a second, and the default.
 pub const MAX_RATE: u32 = 1000;
@@ -112,9 +112,9 @@ impl Watcher {
 
     /// Returns whether a frame passes a filter.
     #[must_use]
-    pub fn passes(&self, port: u32, parsed: &Parsed, frame: &[u8]) -> bool {
+    pub fn passes(&self, seen: &Seen<'_>) -> bool {
         let mut all = [&self.filter].into_iter().chain(&self.further);
-        self.left > 0 && all.any(|filter| filter.passes(port, parsed, frame))
+        self.left > 0 && all.any(|filter| filter.passes(seen))
     }
 
     /// Takes a place for a frame that passes, in the watcher's rate and in its queue; counts the
@@ -195,8 +195,7 @@ mod tests {
         let passes = |ether_type: u16| {
             let mut frame = vec![2; 60];
             frame[12..14].copy_from_slice(&ether_type.to_be_bytes());
-            let parsed = Parsed::new(&frame, frame.len()).expect("an Ethernet header");
-            watcher.passes(0, &parsed, &frame)
+            watcher.passes(&Seen::new(0, &frame, None).expect("an Ethernet header"))
         };
         assert!(passes(0x806) && passes(0x88b5) && passes(0x88b6));
         assert!(!passes(0x88b7));

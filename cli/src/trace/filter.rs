@@ -42,6 +42,9 @@ pub(crate) struct Packets {
     /// Their EtherType, such as 0x0806
     #[arg(long, value_name = "N", value_parser = ether_type)]
     ether_type: Option<u16>,
+    /// Also packets that hold it all in a VXLAN or GENEVE tunnel that a wire has received
+    #[arg(long)]
+    in_tunnels: bool,
 }
 
 fn number(text: &str) -> Option<u32> {
@@ -131,6 +134,10 @@ impl Packets {
             either_port: self.l4_port.map(u32::from),
             tcp_flags_mask: mask.into(),
             tcp_flags: value.into(),
+            destinations: Vec::new(),
+            in_tunnels: self.in_tunnels,
+            from_wires: false,
+            replies_in_zone: None,
         }
     }
 }

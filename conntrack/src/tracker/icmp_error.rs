@@ -10,6 +10,7 @@ use super::{
 use crate::bits::CtState;
 use crate::packet::{Headers, Malformed};
 use crate::proto::{icmp, icmpv6, Invalid};
+use crate::table::{ConnectionRef, Keys};
 use crate::time::Time;
 use crate::tuple::{Direction, Family};
 
@@ -84,13 +85,15 @@ impl Tracker {
         related.map(Some).ok_or(Invalid::IcmpUnrelated)
     }
 
-    fn find_quoted(
+    /// The connection of the packet that an ICMP error quotes at an offset of its message, and the
+    /// error's direction in it.
+    pub(super) fn quoted(
         &self,
         headers: &Headers,
         input: &Input<'_>,
         offset: usize,
         now: Time,
-    ) -> Option<Tracked> {
+    ) -> Option<(ConnectionRef, Direction, Keys)> {
         let quote = headers.message(input.packet).get(offset..)?;
         let quoted = Headers::parse_quoted(headers.family, quote).ok()?;
         // The error flows opposite to the packet that it quotes.
@@ -101,9 +104,18 @@ impl Tracker {
         let outer = headers.addresses(input.packet);
         let outer_dst = crate::packet::address(&outer[outer.len() / 2..]);
         // An error of another host than the sender's own is a forgery.
-        if keys.tuple(direction).dst().address != outer_dst {
-            return None;
-        }
+        let is_genuine = keys.tuple(direction).dst().address == outer_dst;
+        is_genuine.then_some((connection, direction, keys))
+    }
+
+    fn find_quoted(
+        &self,
+        headers: &Headers,
+        input: &Input<'_>,
+        offset: usize,
+        now: Time,
+    ) -> Option<Tracked> {
+        let (connection, direction, keys) = self.quoted(headers, input, offset, now)?;
         let slot = self.table.slot(connection);
         let status = slot.status();
         let marks = Marks {

@@ -6,6 +6,7 @@ mod control;
 mod create;
 mod expected;
 mod icmp_error;
+mod known;
 mod prepare;
 mod shared;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use control::{
 };
 pub(crate) use create::Pending;
 pub(crate) use icmp_error::quote_offset;
+pub use known::Known;
 use prepare::Wanted;
 pub use prepare::{Prepared, BURST};
 use shared::SharedSettings;

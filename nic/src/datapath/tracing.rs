@@ -7,11 +7,11 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use adit_conntrack::Time;
 use adit_pipeline::offload::FrameMeta;
 use adit_pipeline::p4::trace::Event;
-use adit_pipeline::p4::{self, Output, SentKind, NO_QUEUE};
-use adit_pipeline::parse::Parsed;
-use adit_trace::{Dropped, Fate, Rate, Record, Refused, Sent, Watcher, MAX_RATE, SNAP};
+use adit_pipeline::p4::{self, Engine, Output, SentKind, NO_QUEUE};
+use adit_trace::{Dropped, Fate, Rate, Record, Refused, Seen, Sent, Watcher, MAX_RATE, SNAP};
 
 use super::destination::{Arrival, Destination, Outcome, Source, Transit};
 use super::fabric::Fabric;
@@ -94,16 +94,18 @@ impl Tracing {
 
     /// Returns whether a packet is to be traced: a client's filter passes it, and there is a place
     /// for it in the client's rate and in that of all clients.
-    fn wants(&mut self, port: u32, frame: &[u8], now: u64) -> bool {
+    fn wants(&mut self, engine: Option<&Engine>, port: u32, frame: &[u8], now: u64) -> bool {
         if self.is_injecting {
             return true;
         }
-        let Ok(parsed) = Parsed::new(frame, frame.len()) else {
+        self.taken = 0;
+        let tracker = engine.and_then(|engine| engine.tracker());
+        let tracker = tracker.map(|tracker| (&**tracker, Time::from_nanos(now)));
+        let Some(seen) = Seen::new(port, frame, tracker) else {
             return false;
         };
-        self.taken = 0;
         for (n, (_, client)) in self.clients.iter_mut().enumerate() {
-            if client.passes(port, &parsed, frame) && client.take(now) {
+            if client.passes(&seen) && client.take(now) {
                 self.taken |= 1 << n;
             }
         }
@@ -160,10 +162,10 @@ impl Tracing {
         self.finish(record);
     }
 
-    /// Records a packet that was refused before the program.
+    /// Records a packet that was refused before the program, in a connection or not.
     #[cold]
     fn refused(&mut self, source: Source, frame: &[u8], reason: DropReason, now: u64) {
-        if self.wants(source.port().0, frame, now) {
+        if self.wants(None, source.port().0, frame, now) {
             let record = Record {
                 dropped: Some(nic(reason)),
                 ..record(source, frame, now)
@@ -203,7 +205,8 @@ pub(super) fn run(
     pieces: &mut Pieces<'_>,
 ) -> Destination {
     let now = fabric.host.now;
-    if !fabric.tracing.wants(source.port().0, frame, now) {
+    let engine = Some(&**program.engine());
+    if !fabric.tracing.wants(engine, source.port().0, frame, now) {
         let emit = |kind, copy: &mut Frame, meta, to| {
             pieces.each(kind, copy, meta, |piece, meta| {
                 fabric.dispatch_now(source, piece, meta, to);

@@ -4,9 +4,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use adit_conntrack::Time;
 use adit_pipeline::p4::{self, Engine, Input, Output, Worker, FIRST_HOST_PORT};
-use adit_pipeline::parse::Parsed;
-use adit_trace::{Dropped, Injection, Record, Refused, Sent, Tap, Watcher, SNAP};
+use adit_trace::{Dropped, Injection, Record, Refused, Seen, Sent, Tap, Watcher, SNAP};
 
 use crate::nic::{direction, Clock};
 
@@ -53,10 +53,11 @@ impl Taps {
         out: &mut dyn FnMut(Output<'_>),
     ) {
         let mut state = self.state();
+        let tracker = self.engine.tracker();
+        let tracker = tracker.map(|it| (&**it, Time::from_nanos(now)));
+        let seen = Seen::new(input.port, input.data, tracker);
         let wants = |client: &mut (u64, Watcher)| {
-            let parsed = Parsed::new(input.data, input.length);
-            let passes = |parsed| client.1.passes(input.port, &parsed, input.data);
-            parsed.is_ok_and(passes) && client.1.take(now)
+            seen.is_some_and(|seen| client.1.passes(&seen)) && client.1.take(now)
         };
         let wanting = state.clients.iter_mut().map(wants).collect::<Vec<_>>();
         if !wanting.contains(&true) {

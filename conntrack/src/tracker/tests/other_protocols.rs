@@ -85,6 +85,39 @@ fn errors_are_related_to_what_they_quote() {
 }
 
 #[test]
+fn who_watches_learns_the_connection_and_changes_nothing() {
+    for (flow, kind) in [(V4, 3), (V6, 1)] {
+        let mut bench = Bench::new();
+        let known = |bench: &Bench, packet: &[u8]| {
+            let found = bench.tracker.known(&Input::new(packet), bench.now);
+            found.map(|it| (it.original.dst().part, it.direction, it.is_error))
+        };
+        let (packet, reply) = (flow.udp(b"a"), flow.reverse().udp(b"b"));
+        assert_eq!(known(&bench, &packet), None);
+        bench.expect(&packet, NEW);
+        let to = flow.dst_port;
+        assert_eq!(
+            known(&bench, &packet),
+            Some((to, Direction::Original, false))
+        );
+        assert_eq!(known(&bench, &reply), Some((to, Direction::Reply, false)));
+        let error = flow.reverse().icmp(kind, 1, [0; 4], &packet);
+        assert_eq!(known(&bench, &error), Some((to, Direction::Reply, true)));
+        let forged = Flow {
+            dst: flow.dst,
+            ..flow.reverse()
+        };
+        assert_eq!(known(&bench, &forged.icmp(kind, 1, [0; 4], &packet)), None);
+        assert_eq!(known(&bench, &packet[..12]), None);
+        assert_eq!(known(&bench, &[]), None);
+        assert!(!bench.only().status.contains(Status::SEEN_REPLY));
+        assert_eq!(bench.tracker.statistics().invalid, 0);
+        bench.pass(31);
+        assert_eq!(known(&bench, &reply), None);
+    }
+}
+
+#[test]
 fn neighbour_discovery_is_untracked() {
     let mut bench = Bench::new();
     bench.expect_invalid(&V6.icmp(135, 0, [0; 4], &[0; 16]), Invalid::Untracked);
