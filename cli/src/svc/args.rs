@@ -56,11 +56,12 @@ pub(crate) enum SvcCommand {
     /// Changes of the files are applied as they happen. A file that is wrong changes nothing until it
     /// is right again. A NIC that was restarted, or has another program, gets all services anew.
     Watch(Watch),
-    /// Follow packets to a service: the endpoint that they get and why, translation, the way, and what
+    /// Follow packets of a service: the endpoint that they get and why, translation, the way, and what
     /// drops or refuses them
     ///
-    /// Packets are those that clients send to the service's addresses, or the first packet of one
-    /// client, which is injected. `adit trace` has the same packets' steps through the program.
+    /// Packets are those that clients send to the service's addresses, plain or in tunnels, those that
+    /// other nodes send to its endpoints, and the replies to both; or the first packet of one client, which is
+    /// injected. `adit trace` has the same packets' steps through the program.
     Trace(Trace),
 }
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `adit svc trace`: follows packets to a service.
+//! `adit svc trace`: follows packets to a service, and its replies.
 
+mod arrival;
 mod explain;
 mod frame;
 mod steps;
 mod text;
+mod to;
+mod wanted;
 
 use std::fmt;
 use std::io::{BufWriter, Write};
@@ -18,7 +21,7 @@ use adit_node::nic::Nic;
 use adit_p4runtime::client::connect;
 use adit_pipeline::p4::FIRST_HOST_PORT;
 use adit_trace::client::Client;
-use adit_trace::proto::{self, Filter, InjectRequest, WatchRequest};
+use adit_trace::proto::{InjectRequest, WatchRequest};
 use anyhow::{bail, ensure, Result};
 use clap::Args;
 
@@ -26,16 +29,12 @@ use super::args::{check, NicArgs};
 use crate::output::{counted, Format};
 use crate::trace::filter::port;
 use explain::Explanation;
+use wanted::Wanted;
 
-/// The most filters of a client.
-const MAX_FILTERS: usize = 32;
 /// The age from which on what the NIC has is read again when a packet comes: endpoints change.
 const MAX_AGE: Duration = Duration::from_secs(5);
 /// The port at which clients that are no pods of this node arrive: the first wire.
 const WIRE: u32 = 0;
-/// The bits of TCP's flags (RFC 9293, 3.1) that tell a connection's first packet: SYN without ACK.
-const SYN: u32 = 0x02;
-const ACK: u32 = 0x10;
 
 /// The packets to follow, and the NIC.
 #[derive(Debug, Args)]
@@ -54,15 +53,18 @@ pub(crate) struct Trace {
     client: Option<Peer>,
     /// Send the first packet of a connection (TCP: a SYN) as --client through the NIC, and follow it. It
     /// is like the client's own: it reaches the endpoint, and the connection is tracked
-    #[arg(long, requires = "client", conflicts_with_all = ["new", "count", "rate"])]
+    #[arg(long, requires = "client", conflicts_with_all = ["new", "requests", "count", "rate"])]
     inject: bool,
-    /// The port of the NIC at which packets enter: 0 for the first wire, `vport0` or 4096 for the first
-    /// virtual port; by default, any, and of an injected one the pod's, or the first wire
+    /// The port of the NIC at which packets enter, replies as well: 0 for the first wire, `vport0` or 4096
+    /// for the first virtual port; by default, any, and of an injected one the pod's, or the first wire
     #[arg(long, value_name = "N|vportN", value_parser = port)]
     from: Option<u32>,
-    /// Of TCP, follow only packets that open a connection
+    /// Follow only packets of clients; of TCP, only those that open a connection
     #[arg(long)]
     new: bool,
+    /// Follow only packets of clients, neither replies nor ICMP errors about them
+    #[arg(long)]
+    requests: bool,
     /// Stop after this many packets; by default, at an interrupt
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -211,33 +213,6 @@ impl Trace {
         found.sort_by_key(|it| it.frontend.kind);
         Ok(found)
     }
-
-    /// The filter for packets to a frontend.
-    fn filter(&self, at: &At) -> Filter {
-        let is_syn = self.new && at.protocol == Protocol::Tcp;
-        Filter {
-            port: self.from,
-            protocol: Some(at.protocol.number().into()),
-            source: self.client.map(|client| host(client.address)),
-            source_port: self.client.and_then(|it| it.port).map(u32::from),
-            destination: Some(host(at.frontend.address.ip())),
-            destination_port: Some(at.frontend.address.port().into()),
-            tcp_flags_mask: if is_syn { SYN | ACK } else { 0 },
-            tcp_flags: if is_syn { SYN } else { 0 },
-            ..Filter::default()
-        }
-    }
-}
-
-fn host(address: IpAddr) -> proto::Prefix {
-    let address = match address {
-        IpAddr::V4(it) => it.octets().to_vec(),
-        IpAddr::V6(it) => it.octets().to_vec(),
-    };
-    proto::Prefix {
-        length: address.len() as u32 * 8,
-        address,
-    }
 }
 
 fn print(explanation: &Explanation, format: Format) -> Result<()> {
@@ -263,36 +238,43 @@ pub(crate) fn run(trace: &Trace, format: Format) -> Result<()> {
         let request = injection(trace, &mut nic, &frontends, peer)?;
         let mut packet = client.inject(request)?;
         packet.number = 1;
-        return print(&Explanation::new(&packet, nic.device()), format);
+        let explanation = Explanation::new(&packet, &trace.service, nic.device());
+        return print(&explanation, format);
     }
-    ensure!(
-        frontends.len() <= MAX_FILTERS,
-        "the service {} has {} addresses and ports, and {MAX_FILTERS} can be followed at a time: name \
-         some with --port or --at",
-        trace.service,
-        frontends.len()
-    );
-    let mut filters = frontends.iter().map(|at| trace.filter(at));
+    let wanted = Wanted::new(trace, &ports, &frontends)?;
+    let mut filters = wanted.filters.into_iter();
     let mut watch = client.watch(WatchRequest {
         filter: filters.next(),
         further: filters.collect(),
-        count: trace.count.unwrap_or(0),
+        // Some are not shown.
+        count: 0,
         rate: trace.rate,
     })?;
     // From here on none is missed.
-    eprintln!("following packets to {}", list(&frontends));
+    eprintln!("following packets to {}", wanted.text);
     let mut read = Instant::now();
-    while let Some(response) = client.next(&mut watch)? {
+    let mut left = trace.count.unwrap_or(u64::MAX);
+    let mut shown = 0;
+    while left > 0 {
+        let Some(response) = client.next(&mut watch)? else {
+            break;
+        };
         if let Some(packet) = &response.packet {
             if read.elapsed() >= MAX_AGE {
                 nic.read()?;
                 read = Instant::now();
             }
-            print(&Explanation::new(packet, nic.device()), format)?;
+            let mut explanation = Explanation::new(packet, &trace.service, nic.device());
+            if !explanation.is_direct() {
+                shown += 1;
+                left -= 1;
+                explanation.packet = shown;
+                print(&explanation, format)?;
+            }
         }
         if response.lost > 0 {
             eprintln!(
-                "{} to the service and {} not followed: see --rate",
+                "{} of the service and {} not followed: see --rate",
                 counted(response.lost, "packet"),
                 if response.lost == 1 { "was" } else { "were" }
             );

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `adit svc trace` as a process, against a NIC on loopback that packets pass.
 
+#[path = "../commands/mod.rs"]
 mod commands;
+mod live;
 
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use adit_conntrack::testing::Flow;
 use adit_node_oracle::entries::{entry, Key};
@@ -18,6 +19,9 @@ use serde_json::Value;
 /// The port before that of the pod 1: of pods 10.244.0.1 to 10.244.0.9.
 const PODS: u32 = 0x1010;
 const NUM_PODS: u8 = 9;
+/// The ends of the tunnel: this node, and the other one.
+const OWN: [u8; 4] = [192, 0, 2, 10];
+const PEER: [u8; 4] = [192, 0, 2, 20];
 
 fn port(pod: u8) -> u32 {
     PODS + u32::from(pod)
@@ -33,8 +37,8 @@ fn node(info: &P4Info) -> Vec<Update> {
         &ROUTER,
         &[2, 0xbb, 0, 0, 0, 1],
         &[7],
-        &[192, 0, 2, 10],
-        &[192, 0, 2, 20],
+        &OWN,
+        &PEER,
         &ROUTER,
         &gateway,
         &wire,
@@ -75,9 +79,17 @@ fn node(info: &P4Info) -> Vec<Update> {
             &[],
         ),
     ];
+    let peer = [
+        zone(),
+        Key::address(PEER.into()),
+        Key::address(OWN.into()),
+        Key::number(7),
+    ];
+    let inner: [&[u8]; 2] = [&[0], &[1]];
+    updates.push(entry(info, "tunnels", &peer, 0, "inner", &inner));
     // Reason 2: clients of services.
     let keys = [Key::Any, Key::Ternary(vec![2], vec![3]), Key::Any, Key::Any];
-    let own = adit_node::program::address([192, 0, 2, 10].into());
+    let own = adit_node::program::address(OWN.into());
     let ports: [&[u8]; 4] = [&own, &own, &[0], &[0]];
     updates.push(entry(info, "snat", &keys, 1, "masquerade", &ports));
     updates.extend((1..=NUM_PODS).map(|pod| {
@@ -326,61 +338,6 @@ fn policies_tunnels_and_masquerade_are_explained() {
     assert_eq!(packet["group"]["policy"], "Local");
     assert_eq!(packet["outcome"]["verdict"], "NOT_LOCAL");
     assert_eq!(packet["outcome"]["answered"], false);
-}
-
-/// A process that is ended with the test.
-struct Follower(Child);
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[test]
-fn live_packets_are_followed() {
-    let mut nic = Nic::start();
-    nic.stdout(&format!("svc apply -f {} --node node-1", example()));
-    let words = "-o json svc trace web --client 10.244.0.7 -c 3";
-    let mut command = nic.command(words);
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut follower = Follower(child.expect("adit starts"));
-    let mut said = BufReader::new(follower.0.stderr.take().expect("a pipe"));
-    let mut line = String::new();
-    said.read_line(&mut line).expect("a line");
-    assert_eq!(line, "following packets to 10.3.241.122:80/TCP\n");
-    let web = "10.3.241.122:80";
-    let mut send = |from: &str, to: &str| nic.0.pass(port(7), &syn(from, to));
-    send("10.244.0.7:1", web);
-    // Neither another client's nor those to others.
-    send("10.244.0.6:1", web);
-    send("10.244.0.7:1", "10.3.241.122:81");
-    send("10.244.0.7:1", "203.0.113.1:80");
-    send("10.244.0.7:1", web);
-    send("10.244.0.7:2", web);
-    let mut text = String::new();
-    let mut out = follower.0.stdout.take().expect("a pipe");
-    out.read_to_string(&mut text).expect("text");
-    let packets: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
-    let by = packets
-        .iter()
-        .map(|it| it["endpoint"]["by"].as_str().unwrap_or_default());
-    assert_eq!(
-        by.collect::<Vec<_>>(),
-        ["hash_of_client", "connection", "affinity"]
-    );
-    assert_eq!(
-        packets[2]["flow"],
-        "10.244.0.7:2 > 10.3.241.122:80 tcp [syn]"
-    );
-    assert!(follower.0.wait().expect("it ends").success());
 }
 
 #[test]

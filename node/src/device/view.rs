@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::entries::key;
 use super::Device;
-use crate::desired::{Frontend, Kind};
-use crate::model::{Conditions, Policy, PortName, Protocol};
+use crate::desired::{EndpointKey, Frontend, Kind};
+use crate::model::{Conditions, Name, Policy, PortName, Protocol};
 use crate::program::{address_of, number};
 use crate::reconcile::Key;
 use crate::tag::Tag;
@@ -111,6 +111,22 @@ impl Device {
     pub fn endpoint(&self, id: u32) -> Option<(SocketAddr, Conditions)> {
         let (key, conditions) = self.endpoints.get(&id)?;
         Some((key.at, *conditions))
+    }
+
+    /// The number of an endpoint of a service's ports of a protocol, by its address, and the port; `None` if
+    /// the service has no such endpoint.
+    pub fn endpoint_at(
+        &self,
+        service: &Name,
+        protocol: Protocol,
+        at: SocketAddr,
+    ) -> Option<(u32, &PortName)> {
+        let is_it = |key: &EndpointKey| {
+            key.at == at && key.of.protocol == protocol && key.of.service == *service
+        };
+        let mut endpoints = self.endpoints.iter();
+        let (id, (key, _)) = endpoints.find(|(_, (key, _))| is_it(key))?;
+        Some((*id, &key.of))
     }
 
     /// A group of endpoints, by its number; `None` if no service has it.

@@ -3,16 +3,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use adit_node::desired::{Frontend, Kind};
+use adit_node::desired::Kind;
 use adit_node::device::{Device, GroupView};
-use adit_node::model::{Conditions, Protocol};
+use adit_node::model::{Conditions, Name, Protocol};
 use adit_node::verdict::Verdict;
 use adit_pipeline::p4::FIRST_HOST_PORT;
-use adit_pipeline::parse::Parsed;
 use adit_trace::proto::{ConnectionStep, Packet, TableStep};
 use serde::Serialize;
 
-use super::steps::{address_argument, argument, ends, key, Steps};
+use super::arrival::{Arrival, Tunnel};
+use super::steps::{address_argument, argument, key, Steps};
+use super::to::To;
 use crate::trace::record::Sent;
 use crate::trace::text;
 
@@ -28,7 +29,7 @@ const DENIALS: [&str; 5] = ["deny", "refuse", "police", "by_trust", "to_control"
 /// The reason of a drop that is answered, in the engine's terms.
 const REJECTED: &str = "rejected";
 
-/// A packet to a service.
+/// A packet to a service, or from it.
 #[derive(Debug, Serialize)]
 pub(super) struct Explanation {
     /// Its number, from 1.
@@ -37,9 +38,12 @@ pub(super) struct Explanation {
     /// The port at which it has entered.
     pub(super) port: u32,
     pub(super) bytes: usize,
-    /// Its addresses, ports and protocol.
+    /// Its addresses, ports and protocol; those in its tunnel, if it came in one.
     pub(super) flow: String,
-    /// The service at its destination. `None` if there is none any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tunnel: Option<Tunnel>,
+    pub(super) direction: Direction,
+    /// The service that its connection is to. `None` if there is none any more.
     pub(super) service: Option<Service>,
     /// `None` if it was dropped before the connection tracker.
     pub(super) connection: Option<Connection>,
@@ -55,6 +59,20 @@ pub(super) struct Explanation {
     pub(super) sent: Vec<Sent>,
 }
 
+/// The direction of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Direction {
+    /// From a client to an address of the service.
+    ToService,
+    /// From a client to an endpoint, which it has, or another node has chosen for it.
+    ToEndpoint,
+    /// From an endpoint to a client.
+    Reply,
+    /// An ICMP error about a packet of either.
+    Error,
+}
+
 /// The service's port, and its address.
 #[derive(Debug, Serialize)]
 pub(super) struct Service {
@@ -62,8 +80,9 @@ pub(super) struct Service {
     pub(super) name: String,
     pub(super) port: String,
     pub(super) protocol: Protocol,
-    pub(super) kind: Kind,
-    pub(super) address: SocketAddr,
+    /// `None` if clients know the endpoint's address.
+    pub(super) kind: Option<Kind>,
+    pub(super) address: Option<SocketAddr>,
     pub(super) affinity_s: u32,
 }
 
@@ -106,7 +125,8 @@ pub(super) struct Group {
 /// An endpoint.
 #[derive(Debug, Serialize)]
 pub(super) struct Chosen {
-    pub(super) id: u32,
+    /// `None` if it is known by its address only.
+    pub(super) id: Option<u32>,
     /// `None` if the endpoint does not exist any more.
     pub(super) address: Option<SocketAddr>,
     pub(super) ready: bool,
@@ -130,6 +150,8 @@ pub(super) enum By {
     Hash,
     /// A hash of the client's address: with affinity.
     HashOfClient,
+    /// The packet came with its address.
+    Arrival,
 }
 
 /// A translated source.
@@ -181,94 +203,68 @@ pub(super) struct Outcome {
 }
 
 impl Explanation {
-    pub(super) fn new(packet: &Packet, device: &Device) -> Explanation {
+    /// Explains a packet that belongs to the service `name`.
+    pub(super) fn new(packet: &Packet, name: &Name, device: &Device) -> Explanation {
+        let Arrival {
+            flow,
+            tunnel,
+            ends: came,
+            protocol,
+        } = Arrival::new(packet);
         let steps = Steps::new(packet);
-        let flow = text::flow(&packet.data, packet.length as usize);
-        let tracked = steps.tracked();
-        let zone = tracked.map_or(0, |it| it.zone as u16);
-        let service = frontend(packet).and_then(|at| service(device, zone, &at));
-        let translated = steps.committed().or(tracked);
-        let ends = translated.and_then(|it| ends(it.translated.as_ref()?));
-        let from = source(packet);
+        // Of a packet that was left in its tunnel, the steps are those of the tunnel's.
+        let inner = tunnel.as_ref().is_none_or(|it| it.taken_out);
+        let tracked = steps.tracked().filter(|_| inner);
+        let to = To {
+            came,
+            protocol,
+            tracked,
+        };
+        let found = to.find(name, device);
+        let direction = found.direction;
+        let [source, destination] = to.translated(steps, direction);
         let sent: Vec<_> = packet
             .outputs
             .iter()
             .map(|it| Sent::new(it, &flow))
             .collect();
+        let endpoint = match direction {
+            Direction::ToService => endpoint(steps, found.service.as_ref(), device),
+            _ => found.endpoint,
+        };
         Explanation {
             packet: packet.number,
             time: text::time(packet.time_ns),
             port: packet.port,
             bytes: packet.length as usize,
             connection: tracked.map(|it| connection(steps, it)),
-            group: group(steps, packet.port, device),
-            endpoint: endpoint(steps, service.as_ref(), device),
-            destination: ends.map(|[_, to]| to).filter(|to| {
-                let before = service.as_ref().map(|it| it.address);
-                Some(*to) != before
+            group: group(steps, packet.port, device).filter(|_| inner),
+            endpoint: endpoint.filter(|_| inner),
+            destination,
+            source: source.map(|address| {
+                let snat = steps.table("snat");
+                Source {
+                    address,
+                    reason: snat.and_then(|it| masquerade(key(it, "reason")?)),
+                }
             }),
-            source: ends
-                .map(|[from, _]| from)
-                .filter(|it| Some(*it) != from)
-                .map(|address| {
-                    let snat = steps.table("snat");
-                    Source {
-                        address,
-                        reason: snat.and_then(|it| masquerade(key(it, "reason")?)),
-                    }
-                }),
             way: way(steps),
             outcome: outcome(packet, steps, &sent),
-            service,
+            service: found.service,
+            direction,
+            tunnel,
             sent,
             flow,
         }
     }
-}
 
-/// The ends of a packet, and its protocol's number.
-fn sockets(packet: &Packet) -> Option<([SocketAddr; 2], u8)> {
-    let parsed = Parsed::new(&packet.data, packet.length as usize).ok()?;
-    let addresses = parsed.addresses(&packet.data)?;
-    let (from, to) = addresses.split_at(addresses.len() / 2);
-    let ip = |bytes: &[u8]| -> Option<IpAddr> {
-        match <[u8; 4]>::try_from(bytes) {
-            Ok(four) => Some(four.into()),
-            Err(_) => Some(<[u8; 16]>::try_from(bytes).ok()?.into()),
-        }
-    };
-    let &[a, b, c, d] = parsed.ports(&packet.data)?;
-    let ends = [
-        SocketAddr::new(ip(from)?, u16::from_be_bytes([a, b])),
-        SocketAddr::new(ip(to)?, u16::from_be_bytes([c, d])),
-    ];
-    Some((ends, parsed.ip_proto))
-}
-
-fn source(packet: &Packet) -> Option<SocketAddr> {
-    sockets(packet).map(|([from, _], _)| from)
-}
-
-fn frontend(packet: &Packet) -> Option<Frontend> {
-    let ([_, to], protocol) = sockets(packet)?;
-    Some(Frontend {
-        address: to.ip(),
-        port: to.port(),
-        protocol: Protocol::of_number(protocol)?,
-    })
-}
-
-fn service(device: &Device, zone: u16, at: &Frontend) -> Option<Service> {
-    let found = device.service_at(zone, at)?;
-    Some(Service {
-        namespace: found.of.service.namespace,
-        name: found.of.service.name,
-        port: found.of.port,
-        protocol: at.protocol,
-        kind: found.kind,
-        address: SocketAddr::new(at.address, at.port),
-        affinity_s: found.affinity_s,
-    })
+    /// Returns whether it belongs to a connection within this node that is none of a service: to the
+    /// address of an endpoint.
+    pub(super) fn is_direct(&self) -> bool {
+        let of_service = self.service.as_ref().is_some_and(|it| it.kind.is_some());
+        let answers = matches!(self.direction, Direction::Reply | Direction::Error);
+        answers && !of_service && matches!(self.way, Some(Way::Pod { .. } | Way::Host))
+    }
 }
 
 fn connection(steps: Steps, tracked: &ConnectionStep) -> Connection {
@@ -325,7 +321,7 @@ fn endpoint(steps: Steps, service: Option<&Service>, device: &Device) -> Option<
         };
         let conditions = known.map_or(gone, |(_, conditions)| conditions);
         Chosen {
-            id: id as u32,
+            id: Some(id as u32),
             address: known.map(|(at, _)| at),
             ready: conditions.ready,
             serving: conditions.serving,

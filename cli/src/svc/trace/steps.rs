@@ -16,21 +16,29 @@ const ANSWER: &str = "reject_behind";
 pub(super) struct Steps<'p>(&'p [adit_trace::proto::Step]);
 
 impl<'p> Steps<'p> {
-    /// The last pass, for an earlier one has taken a packet out of its tunnel; but for that of the answer
-    /// to the packet.
+    /// The last pass, for an earlier one has taken a packet out of its tunnel.
     pub(super) fn new(packet: &'p Packet) -> Steps<'p> {
-        let is_begin = |step: &adit_trace::proto::Step| match &step.step {
-            Some(step::Step::Block(block)) => block.role == PARSER,
-            _ => false,
-        };
+        let steps = Self::without_answer(packet);
+        let begin = steps.iter().rposition(begins_pass).unwrap_or(0);
+        Steps(&steps[begin..])
+    }
+
+    /// The pass that takes a packet out of its tunnel, if there was one behind it.
+    pub(super) fn before_last(packet: &'p Packet) -> Option<Steps<'p>> {
+        let steps = Self::without_answer(packet);
+        let last = steps.iter().rposition(begins_pass)?;
+        let earlier = &steps[..last];
+        earlier.iter().any(begins_pass).then_some(Steps(earlier))
+    }
+
+    /// The steps but for those of the answer to the packet.
+    fn without_answer(packet: &'p Packet) -> &'p [adit_trace::proto::Step] {
         let answers = |step: &adit_trace::proto::Step| match &step.step {
             Some(step::Step::Call(call)) => call.name == ANSWER,
             _ => false,
         };
         let answered = packet.steps.iter().position(answers);
-        let steps = &packet.steps[..answered.unwrap_or(packet.steps.len())];
-        let begin = steps.iter().rposition(is_begin).unwrap_or(0);
-        Steps(&steps[begin..])
+        &packet.steps[..answered.unwrap_or(packet.steps.len())]
     }
 
     fn all(self) -> impl DoubleEndedIterator<Item = &'p step::Step> {
@@ -89,6 +97,13 @@ impl<'p> Steps<'p> {
     /// Returns whether its connection was ended.
     pub(super) fn has_forgotten(self) -> bool {
         self.connections().any(|it| it.is_forgotten)
+    }
+}
+
+fn begins_pass(step: &adit_trace::proto::Step) -> bool {
+    match &step.step {
+        Some(step::Step::Block(block)) => block.role == PARSER,
+        _ => false,
     }
 }
 

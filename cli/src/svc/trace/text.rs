@@ -3,12 +3,16 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::net::SocketAddr;
 
 use adit_node::model::Policy;
 use adit_pipeline::p4::events::escape;
 use anyhow::Result;
 
-use super::explain::{By, Chosen, Connection, Explanation, Group, Outcome, Service, State, Way};
+use super::arrival::Tunnel;
+use super::explain::{
+    By, Chosen, Connection, Direction, Explanation, Group, Outcome, Service, State, Way,
+};
 use crate::output::counted;
 use crate::trace::text::port;
 
@@ -21,9 +25,15 @@ pub(super) fn write(packet: &Explanation, out: &mut impl Write) -> Result<()> {
         packet.flow, packet.time
     )?;
     let mut line = |label: &str, text: String| writeln!(out, "  {label:<12} {}", escape(&text));
+    if let Some(tunnel) = &packet.tunnel {
+        line("tunnel", of_tunnel(tunnel))?;
+    }
     match &packet.service {
         Some(service) => line("service", of_service(service))?,
         None => line("service", "none any more".to_owned())?,
+    }
+    if let Some(direction) = of_direction(packet.direction) {
+        line("direction", direction.to_owned())?;
     }
     if let Some(connection) = &packet.connection {
         line("connection", of_connection(connection))?;
@@ -34,16 +44,20 @@ pub(super) fn write(packet: &Explanation, out: &mut impl Write) -> Result<()> {
     if let Some(endpoint) = &packet.endpoint {
         line("endpoint", of_endpoint(endpoint))?;
         let affinity = packet.service.as_ref().map_or(0, |it| it.affinity_s);
-        if affinity != 0 && endpoint.by != By::Connection {
+        let is_choice = !matches!(endpoint.by, By::Connection | By::Arrival);
+        if affinity != 0 && is_choice {
             let text =
                 format!("the client keeps the endpoint until it was silent for {affinity} s");
             line("affinity", text)?;
         }
     }
     if let Some(to) = packet.destination {
-        line("destination", format!("translated to {to}"))?;
+        line("destination", of_destination(to, packet))?;
     }
-    if let Some(source) = &packet.source {
+    let back = matches!(packet.direction, Direction::Reply | Direction::Error);
+    if let Some(source) = packet.source.as_ref().filter(|_| back) {
+        line("source", of_restored(source.address, packet))?;
+    } else if let Some(source) = &packet.source {
         let why = match source.reason {
             Some("hairpin") => ": the client is its own endpoint",
             Some("service") => ": replies have to come back to this node",
@@ -59,6 +73,49 @@ pub(super) fn write(packet: &Explanation, out: &mut impl Write) -> Result<()> {
     packet.sent.iter().try_for_each(|sent| sent.write(out))
 }
 
+fn of_tunnel(it: &Tunnel) -> String {
+    let Tunnel {
+        kind,
+        vni,
+        from,
+        to,
+        ..
+    } = it;
+    let then = match (it.taken_out, it.known) {
+        (true, _) => "taken out of it",
+        (false, true) => "left in it",
+        (false, false) => {
+            "left in it, as `tunnels` has no entry for it, or its outer packet is none that a peer sends"
+        }
+    };
+    format!("{kind} from {from} to {to}, VNI {vni}: {then}")
+}
+
+fn of_direction(it: Direction) -> Option<&'static str> {
+    Some(match it {
+        Direction::ToService => return None,
+        Direction::ToEndpoint => "to an endpoint, past this node's addresses of the service",
+        Direction::Reply => "a reply, from the endpoint to the client",
+        Direction::Error => "an ICMP error about a packet of the connection",
+    })
+}
+
+fn of_destination(to: SocketAddr, packet: &Explanation) -> String {
+    match packet.direction {
+        Direction::Reply => format!("masquerade undone: to the client {to}"),
+        Direction::Error => format!("translated to {}", to.ip()),
+        _ => format!("translated to {to}"),
+    }
+}
+
+/// A source that a client knows.
+fn of_restored(from: SocketAddr, packet: &Explanation) -> String {
+    match packet.direction {
+        Direction::Error => format!("translated to {}", from.ip()),
+        _ => format!("translated back to the service's {from}"),
+    }
+}
+
 fn of_service(it: &Service) -> String {
     let port = match it.port.is_empty() {
         true => String::new(),
@@ -72,7 +129,12 @@ fn of_service(it: &Service) -> String {
         protocol,
         ..
     } = it;
-    format!("{namespace}/{name}{port}, at its {kind:?} {address}/{protocol}")
+    match (kind, address) {
+        (Some(kind), Some(address)) => {
+            format!("{namespace}/{name}{port}, at its {kind:?} {address}/{protocol}")
+        }
+        _ => format!("{namespace}/{name}{port}, {protocol}, behind its addresses"),
+    }
 }
 
 fn of_connection(it: &Connection) -> String {
@@ -131,24 +193,30 @@ fn conditions(it: &Chosen) -> String {
 }
 
 fn of_endpoint(it: &Chosen) -> String {
-    let Some(address) = it.address else {
-        return format!("id {}, which does not exist any more", it.id);
+    let (address, id) = match (it.address, it.id) {
+        (Some(address), Some(id)) => (address, id),
+        (Some(address), None) => return format!("{address}, which does not exist any more"),
+        (None, id) => {
+            let id = id.unwrap_or_default();
+            return format!("id {id}, which does not exist any more");
+        }
     };
     let mut by = match it.by {
         By::Connection => "its connection has it".to_owned(),
         By::Affinity => "the client has had it before".to_owned(),
         By::Hash => "by a hash of the client's address and ports".to_owned(),
         By::HashOfClient => "by a hash of the client's address".to_owned(),
+        By::Arrival => "the packet has come with its address".to_owned(),
     };
     if let Some(before) = it.before {
         by.push_str(&format!(
             ", as its earlier one, id {before}, takes no new connections"
         ));
     }
-    if it.terminating && it.by != By::Connection {
+    if it.terminating && !matches!(it.by, By::Connection | By::Arrival) {
         by.push_str("; none is ready");
     }
-    format!("{address}, id {}, {}: {by}", it.id, conditions(it))
+    format!("{address}, id {id}, {}: {by}", conditions(it))
 }
 
 fn by_route(route: Option<&String>) -> String {
