@@ -14,6 +14,7 @@ use std::time::Instant;
 use adit_p4_frontend::files::{self, Folders};
 use adit_p4_frontend::{compile, ir, Options};
 use adit_p4runtime::loaded;
+use adit_pipeline::fragment::Fragmentation;
 use adit_pipeline::p4::{Engine, LoadError, Worker};
 use thiserror::Error;
 
@@ -57,6 +58,8 @@ pub struct Program {
     /// Set once it has added or removed headers of a GSO frame: these are segmented first from then
     /// on.
     pub(crate) reshapes: bool,
+    /// The fragments in which the current frame is to leave, until that is done.
+    pub(crate) fragments: Option<Fragmentation>,
     is_switch: bool,
 }
 
@@ -69,6 +72,7 @@ impl Program {
             worker: Engine::worker(engine),
             headers: Vec::with_capacity(HEADERS),
             reshapes: false,
+            fragments: None,
             is_switch: switch::is_switch(engine),
         }
     }

@@ -55,6 +55,19 @@ const bit<16> ADIT_NO_QUEUE = 0xffff;
 // the NIC, or if it was merged. The same in all passes of a packet.
 extern bit<16> segments();
 
+// The packet leaves in fragments of at most `mtu` bytes from its IP header on, which begins `offset` bytes
+// behind the beginning of the packet as it leaves (RFC 791, 2.3; IPv6 only if it came in fragments,
+// RFC 8200, 4.5); if it came in fragments, none is larger than the largest of these either. What is in
+// front of the IP header, such as the headers of a tunnel, is in front of each fragment, with its own lengths
+// and checksums. A packet that is not longer leaves whole, and so do copies, answers, what goes to the
+// control plane, and what stands for several packets. The last call in a pass wins; it has no effect if
+// the pass does not send the packet to a port.
+extern void fragment_packet(in bit<16> mtu, in bit<16> offset);
+
+// The length of the largest fragment that the packet came in, from its IP header on; 0 if it came whole.
+// Programs that track connections get whole datagrams. The same in all passes of a packet.
+extern bit<16> fragment_size();
+
 // What the packet is called in its receive descriptor (32 bits of flexible metadata).
 extern void set_flow_id(in FlowId_t flow_id);
 

@@ -2,7 +2,10 @@
 //! Division of an IP datagram into fragments (RFC 791, 2.3; RFC 8200, 4.5).
 
 use crate::checksum::checksum;
-use crate::headers::{be16, ethertype, proto, put_be16, ETH_LEN, IPV4_LEN, IPV6_LEN, VLAN_LEN};
+use crate::checksum::fill::{fill_ipv4, fill_l4};
+use crate::headers::{
+    be16, ethertype, proto, put_be16, ETH_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN, VLAN_LEN,
+};
 use crate::parse::{Parsed, L3, MAX_VLAN_TAGS};
 
 /// Length of IPv6's fragment header.
@@ -58,6 +61,52 @@ pub struct Fragments {
     pub id: u32,
 }
 
+/// The fragments that a datagram is to leave in (`fragment_packet` in `adit.p4`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragmentation {
+    /// The maximum length of each, from its IP header on.
+    pub mtu: u16,
+    /// The offset of that header in the frame.
+    pub offset: u16,
+}
+
+/// The way in which a datagram is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Division {
+    /// Offset of its IP header in the frame, behind an Ethernet header; that of the outermost one if absent.
+    at: Option<u16>,
+    largest: u16,
+    /// Absent if it came whole: routers do not divide those of IPv6 (RFC 8200, 4.5).
+    id: Option<u32>,
+}
+
+impl From<Fragments> for Division {
+    fn from(came: Fragments) -> Division {
+        Division {
+            at: None,
+            largest: came.largest,
+            id: Some(came.id),
+        }
+    }
+}
+
+impl Division {
+    /// The division of a datagram of which `asked` was asked for, and that `came` in fragments: these are
+    /// not put together (`ip_do_fragment`). `None` if it is to leave as it came, whole.
+    pub fn new(asked: Option<Fragmentation>, came: Option<Fragments>) -> Option<Division> {
+        let (asked, came) = match (asked, came) {
+            (None, None) => return None,
+            (None, Some(came)) => return Some(came.into()),
+            (Some(asked), came) => (asked, came),
+        };
+        Some(Division {
+            at: Some(asked.offset),
+            largest: came.map_or(asked.mtu, |came| came.largest.min(asked.mtu)),
+            id: came.map(|came| came.id),
+        })
+    }
+}
+
 /// A frame with a datagram that is being divided.
 #[derive(Debug)]
 pub struct Fragmenter<'a> {
@@ -71,7 +120,8 @@ pub struct Fragmenter<'a> {
     end: usize,
     /// Offset in the frame of the byte that announces the first header of the payload.
     link: usize,
-    /// Bytes of payload in each fragment but the last.
+    /// Maximum bytes of payload in a fragment, and in each but the last.
+    room: usize,
     piece: usize,
     id: u32,
     /// Start of the next fragment's payload.
@@ -79,19 +129,27 @@ pub struct Fragmenter<'a> {
 }
 
 impl<'a> Fragmenter<'a> {
-    /// Begins to divide the outermost IP datagram of a frame. Returns `None` if there is none, if it
-    /// is a fragment, or if it is not longer than the largest fragment.
-    pub fn new(frame: &'a [u8], fragments: Fragments) -> Option<Fragmenter<'a>> {
-        let p = Parsed::new(frame, frame.len()).ok()?;
-        let (at, largest) = (usize::from(p.l2_len), usize::from(fragments.largest));
-        let end = p.l3_end();
-        if p.is_fragment() || p.fragment_offset != 0 {
+    /// Begins to divide an IP datagram of a frame. Returns `None` if there is none, if it is a fragment, if
+    /// it is not longer than a fragment may be, or if it must not be divided.
+    pub fn new(frame: &'a [u8], division: Division) -> Option<Fragmenter<'a>> {
+        let largest = usize::from(division.largest);
+        // What is in front of an Ethernet header is not looked at.
+        let base = match division.at {
+            None => 0,
+            Some(at) => usize::from(at).checked_sub(ETH_LEN)?,
+        };
+        let front = frame.get(base..)?;
+        let p = Parsed::new(front, front.len()).ok()?;
+        let at = usize::from(p.l2_len);
+        let is_there = division.at.is_none() || at == ETH_LEN;
+        if !is_there || p.is_fragment() || p.fragment_offset != 0 {
             return None;
         }
+        let end = p.l3_end();
         let (headers, link, added) = match p.l3 {
-            L3::Ipv4 => (at + usize::from(frame[at] & 0xf) * 4, at + 9, 0),
+            L3::Ipv4 => (at + usize::from(front[at] & 0xf) * 4, at + 9, 0),
             L3::Ipv6 => {
-                let (headers, link) = unfragmentable(frame, at);
+                let (headers, link) = unfragmentable(front, at);
                 (headers, link, FRAGMENT_LEN)
             }
             L3::Arp | L3::None => return None,
@@ -99,21 +157,25 @@ impl<'a> Fragmenter<'a> {
         if headers >= end || end - at <= largest {
             return None;
         }
-        let room = largest.saturating_sub(headers - at + added);
-        let piece = (room / UNIT * UNIT).max(UNIT);
-        if piece >= end - headers {
+        let room = largest.saturating_sub(headers - at + added).max(UNIT);
+        if room >= end - headers {
             return None;
         }
+        let id = match p.l3 {
+            L3::Ipv6 => division.id?,
+            _ => 0,
+        };
         Some(Fragmenter {
             frame,
             l3: p.l3,
-            at,
-            headers,
-            end,
-            link,
-            piece,
-            id: fragments.id,
-            next: headers,
+            at: base + at,
+            headers: base + headers,
+            end: base + end,
+            link: base + link,
+            room,
+            piece: room / UNIT * UNIT,
+            id,
+            next: base + headers,
         })
     }
 
@@ -124,7 +186,11 @@ impl<'a> Fragmenter<'a> {
         if rest.is_empty() {
             return None;
         }
-        let piece = &rest[..rest.len().min(self.piece)];
+        // The last one need not be a multiple.
+        let piece = match rest.len() <= self.room {
+            true => rest,
+            false => &rest[..self.piece],
+        };
         let offset = self.next - self.headers;
         let more = piece.len() < rest.len();
         let added = if self.l3 == L3::Ipv6 { FRAGMENT_LEN } else { 0 };
@@ -137,6 +203,7 @@ impl<'a> Fragmenter<'a> {
             L3::Ipv4 => self.finish_v4(out, offset, more),
             _ => self.finish_v6(out, offset, more),
         }?;
+        finish_outer(out, self.at)?;
         self.next += piece.len();
         Some(len)
     }
@@ -168,6 +235,35 @@ impl<'a> Fragmenter<'a> {
         header[4..].copy_from_slice(&self.id.to_be_bytes());
         Some(())
     }
+}
+
+/// Corrects lengths and checksums of the outermost IP and UDP headers of a frame, if they are in front of
+/// the datagram at `inner`.
+fn finish_outer(frame: &mut [u8], inner: usize) -> Option<()> {
+    let p = Parsed::new(frame, frame.len()).ok()?;
+    let (at, l4) = (usize::from(p.l2_len), usize::from(p.l4_offset));
+    if at >= inner {
+        return Some(());
+    }
+    let end = frame.len();
+    match p.l3 {
+        L3::Ipv4 => put_be16(frame, at + 2, (end - at) as u16)?,
+        L3::Ipv6 => put_be16(frame, at + 4, (end - at - IPV6_LEN) as u16)?,
+        L3::Arp | L3::None => return Some(()),
+    }
+    let has_udp = p.ip_proto == proto::UDP && !p.is_fragment() && l4 + UDP_LEN <= inner;
+    if has_udp {
+        put_be16(frame, l4 + 4, (end - l4) as u16)?;
+    }
+    let p = Parsed::new(frame, end).ok()?;
+    if p.l3 == L3::Ipv4 {
+        fill_ipv4(frame, &p).ok()?;
+    }
+    // 0 is no checksum (RFC 768, RFC 6935).
+    if has_udp && be16(frame, l4 + 6)? != 0 {
+        fill_l4(frame, &p).ok()?;
+    }
+    Some(())
 }
 
 /// The end of the headers that each fragment of an IPv6 datagram has, and the offset of the byte

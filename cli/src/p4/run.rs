@@ -151,9 +151,7 @@ impl Passage {
                 Output::Dropped(reason) => *dropped = Some(Dropped::Engine(reason)),
                 Output::Sent(leaves) => {
                     outputs.push(Sent::new(&leaves, data));
-                    let mut frame = Vec::new();
-                    leaves.copy_to(data, &mut frame);
-                    frames.push(frame);
+                    frames.extend(leaves.frames(data));
                 }
             });
         if let Some(recorder) = &mut self.recorder {

@@ -211,8 +211,8 @@ fn arrival(wire: WireIndex, lost: u64) -> Arrival {
     }
 }
 
-/// Completes the checksum of a frame before it is copied; returns false if it cannot be.
-fn complete_checksum(frame: &mut [u8], meta: &mut FrameMeta, then: Checksum) -> bool {
+/// Completes the checksum of a frame before it is copied or divided; returns false if it cannot be.
+pub(super) fn complete_checksum(frame: &mut [u8], meta: &mut FrameMeta, then: Checksum) -> bool {
     match meta.checksum {
         Checksum::Partial { start, offset } if meta.gso.is_none() => {
             meta.checksum = then;

@@ -5,7 +5,7 @@
 use adit_conntrack::{
     Datagram, FragmentLimits, FragmentStatistics, Fragments, Origin, Reassembly, Time,
 };
-use adit_pipeline::fragment::{self, Fragmenter};
+use adit_pipeline::fragment::{self, Division, Fragmentation, Fragmenter};
 use adit_pipeline::offload::FrameMeta;
 use adit_pipeline::p4::SentKind;
 use adit_pipeline::parse::Parsed;
@@ -44,6 +44,13 @@ pub(super) struct Whole {
     pub(super) count: u64,
 }
 
+impl Whole {
+    /// The length of its largest fragment.
+    pub(super) fn largest(&self) -> u16 {
+        self.fragments.largest
+    }
+}
+
 impl Default for HeldFragments {
     fn default() -> Self {
         Self {
@@ -77,9 +84,15 @@ impl HeldFragments {
         }
     }
 
-    /// The way in which a datagram leaves.
+    /// The way in which a datagram leaves that came in fragments.
     pub(super) fn pieces(&mut self, whole: Whole) -> Pieces<'_> {
-        Pieces(Some((whole, &mut self.piece)))
+        Pieces(Some((whole.fragments.into(), &mut self.piece)))
+    }
+
+    /// The way in which a packet leaves that is to be divided, and that came in fragments or whole.
+    pub(super) fn division(&mut self, asked: Fragmentation, whole: Option<Whole>) -> Pieces<'_> {
+        let division = Division::new(Some(asked), whole.map(|whole| whole.fragments));
+        Pieces(division.map(|division| (division, &mut self.piece)))
     }
 
     /// Removes fragments whose time has passed.
@@ -109,9 +122,9 @@ impl HeldFragments {
     }
 }
 
-/// The pieces in which a packet and its copies leave the program: the fragments of a datagram that came
-/// in fragments.
-pub(super) struct Pieces<'a>(Option<(Whole, &'a mut Frame)>);
+/// The pieces in which a packet and its copies leave the program: fragments, of what came in fragments
+/// or is to be divided.
+pub(super) struct Pieces<'a>(Option<(Division, &'a mut Frame)>);
 
 impl Pieces<'_> {
     /// The only piece of a packet that came whole: itself.
@@ -128,11 +141,11 @@ impl Pieces<'_> {
         meta: FrameMeta,
         mut pass: impl FnMut(&mut Frame, FrameMeta),
     ) {
-        let (whole, piece) = match &mut self.0 {
-            Some((whole, piece)) if kind != SentKind::Answer => (*whole, &mut **piece),
+        let (division, piece) = match &mut self.0 {
+            Some((division, piece)) if kind != SentKind::Answer => (*division, &mut **piece),
             _ => return pass(frame, meta),
         };
-        let Some(mut fragmenter) = Fragmenter::new(frame, whole.fragments) else {
+        let Some(mut fragmenter) = Fragmenter::new(frame, division) else {
             return pass(frame, meta);
         };
         while let Some(len) = fragmenter.next_into(piece.space()) {

@@ -11,7 +11,7 @@ use adit_pipeline::p4::{self, Engine, Input, Output, SentKind, Worker};
 use adit_pipeline::segment::Segmenter;
 
 use super::destination::{Arrival, Destination, Outcome, Source, Steer};
-use super::fabric::Fabric;
+use super::fabric::{complete_checksum, Fabric};
 use super::fragments::{Held, HeldFragments, Pieces, Whole};
 use super::tracing;
 use crate::drops::DropReason;
@@ -103,13 +103,13 @@ pub(super) fn untraced(now: u64) -> impl FnOnce(&mut Worker, &[Input<'_>], &mut 
 }
 
 /// Runs the program on a frame, by `run`, and modifies the frame accordingly; returns the frame's
-/// destination. Copies that the program makes, and its answer, are passed to `emit`.
+/// destination. `fragment_size` is the length of the largest fragment that it came in, 0 if it came whole. Copies that the program makes, and its answer, are passed to `emit`.
 #[inline]
 pub(super) fn process(
     program: &mut Program,
     copy: &mut Frame,
     source: Source,
-    frame: &mut Frame,
+    (frame, fragment_size): (&mut Frame, u16),
     meta: &mut FrameMeta,
     run: impl FnOnce(&mut Worker, &[Input<'_>], &mut Outputs<'_>),
     mut emit: impl FnMut(SentKind, &mut Frame, FrameMeta, Destination),
@@ -122,10 +122,11 @@ pub(super) fn process(
         direction: port.direction(),
         queue: source.queue(),
         on_wire: meta.on_wire(frame.len()),
+        fragment_size,
         checksums_verified: meta.checksum != Checksum::Unknown,
         ..Input::new(port.0, frame)
     };
-    let headers = &mut program.headers;
+    let (headers, fragments) = (&mut program.headers, &mut program.fragments);
     let (mut to, mut payload, mut same) = (Destination::Consumed, 0, true);
     let mut is_rewritten = false;
     let mut whole = usize::MAX;
@@ -159,6 +160,10 @@ pub(super) fn process(
         }
         whole = sent.truncate.unwrap_or(usize::MAX);
         is_rewritten = sent.is_rewritten;
+        // What stands for several packets is segmented, which makes it short enough.
+        if sent.fragments.is_some() && meta.gso.is_none() {
+            *fragments = sent.fragments;
+        }
         to = destination(&sent);
     });
     if same && whole >= frame.len() {
@@ -266,14 +271,56 @@ impl ProgramStage {
                 let emit = |_, copy: &mut Frame, meta, to| {
                     fabric.dispatch_now(source, copy, meta, to);
                 };
-                process(program, copy, source, frame, meta, run, emit)
+                let to = process(program, copy, source, (frame, 0), meta, run, emit);
+                match program.fragments.is_some() {
+                    true => self.divide(fabric, source, frame, meta, None, to),
+                    false => to,
+                }
             }
             Way::Switch(_) => Destination::Switch(Steer::default()),
             Way::Traced(program) => {
                 let pieces = &mut Pieces::none();
-                tracing::run(program, copy, fabric, source, frame, meta, pieces)
+                let to = tracing::run(program, copy, fabric, source, (frame, 0), meta, pieces);
+                self.divide(fabric, source, frame, meta, None, to)
             }
         }
+    }
+
+    /// Dispatches a frame that came from the program to `to` in the fragments that the program has asked
+    /// for, or those that it came in; returns its destination, if it is neither.
+    #[cold]
+    fn divide(
+        &mut self,
+        fabric: &mut Fabric,
+        source: Source,
+        frame: &mut Frame,
+        meta: &mut FrameMeta,
+        whole: Option<Whole>,
+        to: Destination,
+    ) -> Destination {
+        let asked = match &mut self.way {
+            Way::Program(program) | Way::Traced(program) => program.fragments.take(),
+            Way::Switch(_) => None,
+        };
+        if let Destination::Dropped(_) | Destination::Consumed | Destination::Segment = to {
+            return to;
+        }
+        let mut pieces = match (asked, whole) {
+            (Some(asked), whole) => self.held.division(asked, whole),
+            (None, Some(whole)) => self.held.pieces(whole),
+            (None, None) => return to,
+        };
+        // The checksum is the whole packet's.
+        if !complete_checksum(frame, meta, Checksum::Unknown) {
+            return Destination::Dropped(DropReason::BadOffload);
+        }
+        // The trace ends with the first fragment.
+        let (mut to, rest) = (to, fabric.tracing.behind(to));
+        pieces.each(SentKind::Packet, frame, *meta, |piece, meta| {
+            let to = std::mem::replace(&mut to, rest);
+            fabric.dispatch_now(source, piece, meta, to);
+        });
+        Destination::Consumed
     }
 
     /// Runs the program on a datagram that came in fragments, and dispatches it in fragments again. The
@@ -289,6 +336,7 @@ impl ProgramStage {
     ) -> Destination {
         let (copy, run) = (&mut self.copy, untraced(fabric.host.now));
         let mut pieces = self.held.pieces(whole);
+        let datagram = (&mut *frame, whole.largest());
         let to = match &mut self.way {
             Way::Switch(_) => return Destination::Switch(Steer::default()),
             Way::Program(program) => {
@@ -297,31 +345,18 @@ impl ProgramStage {
                         fabric.dispatch_now(source, piece, meta, to);
                     });
                 };
-                process(program, copy, source, frame, meta, run, emit)
+                process(program, copy, source, datagram, meta, run, emit)
             }
             Way::Traced(program) => {
-                tracing::run(program, copy, fabric, source, frame, meta, &mut pieces)
+                tracing::run(program, copy, fabric, source, datagram, meta, &mut pieces)
             }
         };
-        match to {
-            Destination::Consumed => {}
-            Destination::Dropped(reason) => {
-                if let Source::Wire(_) = source {
-                    let earlier = whole.count - 1;
-                    fabric.host.count_dropped(source, reason, earlier);
-                }
-                return Destination::Dropped(reason);
-            }
-            to => {
-                // The trace ends with the first fragment.
-                let (mut to, rest) = (to, fabric.tracing.behind(to));
-                pieces.each(SentKind::Packet, frame, *meta, |piece, meta| {
-                    let to = std::mem::replace(&mut to, rest);
-                    fabric.dispatch_now(source, piece, meta, to);
-                });
-            }
+        let to = self.divide(fabric, source, frame, meta, Some(whole), to);
+        if let (Destination::Dropped(reason), Source::Wire(_)) = (to, source) {
+            let earlier = whole.count - 1;
+            fabric.host.count_dropped(source, reason, earlier);
         }
-        Destination::Consumed
+        to
     }
 
     /// Segments a frame, runs the program on each segment and dispatches it. `segment` is scratch

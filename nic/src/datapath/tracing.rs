@@ -200,7 +200,7 @@ pub(super) fn run(
     copy: &mut Frame,
     fabric: &mut Fabric,
     source: Source,
-    frame: &mut Frame,
+    (frame, fragment_size): (&mut Frame, u16),
     meta: &mut FrameMeta,
     pieces: &mut Pieces<'_>,
 ) -> Destination {
@@ -212,6 +212,7 @@ pub(super) fn run(
                 fabric.dispatch_now(source, piece, meta, to);
             });
         };
+        let frame = (frame, fragment_size);
         return process(program, copy, source, frame, meta, untraced(now), emit);
     }
     let mut record = Record {
@@ -224,7 +225,7 @@ pub(super) fn run(
         program,
         copy,
         source,
-        frame,
+        (frame, fragment_size),
         meta,
         |worker, inputs, out| {
             let input = &inputs[0];

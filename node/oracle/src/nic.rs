@@ -21,7 +21,7 @@ use adit_p4runtime::proto::v1::Update;
 use adit_p4runtime::server::{
     listen_with, Limits, Listening, Pipeline, PipelineHandle, Routes, Server,
 };
-use adit_pipeline::fragment::{self, Fragmenter};
+use adit_pipeline::fragment;
 use adit_pipeline::p4::objects::Object;
 use adit_pipeline::p4::{
     Direction, Engine, Input, Output, SentKind, Worker, FIRST_HOST_PORT, NO_QUEUE,
@@ -36,8 +36,6 @@ pub const WIRE: u32 = 0;
 pub const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// The number of connections of the program.
 const CONNECTIONS: usize = 8192;
-/// Above the largest packet.
-const MAX_PACKET: usize = 65536;
 const ETHERNET: usize = 14;
 
 #[derive(Clone, Default)]
@@ -245,17 +243,16 @@ impl Lane {
         let input = Input {
             direction: direction(port),
             queue,
+            fragment_size: whole.map_or(0, |it| it.largest),
             ..Input::new(port, &frame)
         };
         let mut left = Vec::new();
         let worker = &mut self.worker;
         self.taps.process(worker, now, &input, &mut |output| {
             let Output::Sent(sent) = output else { return };
-            let mut bytes = Vec::new();
-            sent.copy_to(&frame, &mut bytes);
             let is_answer = sent.kind == SentKind::Answer;
-            let pieces = pieces(bytes, whole.filter(|_| !is_answer));
-            left.extend(pieces.into_iter().map(|frame| Left {
+            let frames = sent.frames_of(&frame, whole).into_iter();
+            left.extend(frames.map(|frame| Left {
                 port: sent.port,
                 is_answer,
                 queue: sent.receive.queue,
@@ -285,17 +282,4 @@ fn link(packet: &[u8]) -> [u8; ETHERNET] {
     header[6..12].copy_from_slice(&[2, 0x99, 0, 0, 0, 1]);
     header[12..].copy_from_slice(&kind);
     header
-}
-
-/// The frames that a frame leaves in.
-fn pieces(frame: Vec<u8>, whole: Option<fragment::Fragments>) -> Vec<Vec<u8>> {
-    let Some(mut fragmenter) = whole.and_then(|whole| Fragmenter::new(&frame, whole)) else {
-        return vec![frame];
-    };
-    let mut pieces = Vec::new();
-    let mut piece = vec![0; MAX_PACKET];
-    while let Some(length) = fragmenter.next_into(&mut piece) {
-        pieces.push(piece[..length].to_vec());
-    }
-    pieces
 }

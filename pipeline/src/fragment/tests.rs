@@ -18,8 +18,8 @@ fn frame(packet: &[u8]) -> Vec<u8> {
 }
 
 /// The fragments of a frame.
-fn divided(frame: &[u8], fragments: Fragments) -> Option<Vec<Vec<u8>>> {
-    let mut fragmenter = Fragmenter::new(frame, fragments)?;
+fn divided(frame: &[u8], division: impl Into<Division>) -> Option<Vec<Vec<u8>>> {
+    let mut fragmenter = Fragmenter::new(frame, division.into())?;
     let mut out = vec![0; 70_000];
     let next = || {
         fragmenter
@@ -88,7 +88,7 @@ proptest! {
     #[test]
     fn no_bytes_panic(
         bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0usize..4,
-        next in any::<u8>(), largest in 0u16..150,
+        next in any::<u8>(), largest in 0u16..150, offset in 0u16..200,
     ) {
         let mut bytes = bytes;
         if let Some(front) = bytes.get_mut(12..21) {
@@ -97,7 +97,93 @@ proptest! {
             front[8] = [0, 43, 44, 60, next][usize::from(next) % 5];
         }
         is_fragment(&bytes);
-        let _ = divided(&bytes, Fragments { largest, id: 1 });
+        let came = Fragments { largest, id: 1 };
+        let _ = divided(&bytes, came);
+        let asked = Fragmentation { mtu: largest, offset };
+        let _ = divided(&bytes, Division::new(Some(asked), Some(came)).unwrap());
+    }
+}
+
+/// The outer headers of a tunnel over UDP in front of a frame, with or without a checksum.
+fn encapsulated(flow: adit_conntrack::testing::Flow, inner: &[u8], has_checksum: bool) -> Vec<u8> {
+    let flow = adit_conntrack::testing::Flow {
+        dst_port: 4789,
+        ..flow
+    };
+    let mut packet = flow.udp(&[&[8, 0, 0, 0, 0, 0, 7, 0], inner].concat());
+    let udp = packet.len() - inner.len() - 16;
+    if !has_checksum {
+        packet[udp + 6..udp + 8].fill(0);
+    }
+    frame(&packet)
+}
+
+fn asked(mtu: u16, offset: usize) -> Division {
+    let offset = offset as u16;
+    let asked = Fragmentation { mtu, offset };
+    Division::new(Some(asked), None).expect("a division")
+}
+
+#[test]
+fn a_datagram_in_a_tunnel_is_divided_in_there() {
+    let inner = frame(&V4.udp(&[7; 1000]));
+    for (flow, has_checksum) in [(V4, false), (V4, true), (V6, false), (V6, true)] {
+        let whole = encapsulated(flow, &inner, has_checksum);
+        let at = whole.len() - inner.len();
+        let frames = divided(&whole, asked(600, at + 14)).unwrap();
+        assert_eq!(frames.len(), 2);
+        for fragment in &frames {
+            let p = Parsed::new(fragment, fragment.len()).unwrap();
+            assert_eq!((p.defect, p.l3_end()), (None, fragment.len()));
+            let udp = usize::from(p.l4_offset);
+            assert_eq!(be16(fragment, udp + 4), Some((fragment.len() - udp) as u16));
+            assert_eq!(be16(fragment, udp + 6) != Some(0), has_checksum);
+            let verdict = crate::checksum::verify::verify(&p, &[fragment]);
+            assert_ne!(verdict.ip, crate::checksum::verify::Check::Bad);
+            if has_checksum {
+                assert_eq!(verdict.l4, crate::checksum::verify::Check::Ok);
+            }
+            assert_eq!(fragment[..14], whole[..14]);
+        }
+        let inside: Vec<_> = frames.iter().map(|it| it[at..].to_vec()).collect();
+        assert_eq!(united(&inside).unwrap().packet(), &inner[14..]);
+    }
+}
+
+#[test]
+fn the_last_fragment_need_not_be_a_multiple_of_eight() {
+    // 1,380 bytes beside a header; the payload of the others is 1,376.
+    let lengths = |payload: usize| {
+        let frames = divided(&frame(&V4.udp(&vec![1; payload - 8])), asked(1400, 14));
+        let payload = |it: Vec<u8>| it.len() - 34;
+        frames.map(|all| all.into_iter().map(payload).collect::<Vec<_>>())
+    };
+    assert_eq!(lengths(1380), None);
+    assert_eq!(lengths(1381), Some(vec![1376, 5]));
+    assert_eq!(lengths(1376 + 1380), Some(vec![1376, 1380]));
+    assert_eq!(lengths(1376 + 1381), Some(vec![1376, 1376, 5]));
+}
+
+#[test]
+fn fragments_are_no_larger_than_the_next_hop_takes_and_than_they_came() {
+    let came = |largest| Some(Fragments { largest, id: 9 });
+    let to = |mtu| Some(Fragmentation { mtu, offset: 14 });
+    let whole = frame(&V6.udp(&[1; 3000]));
+    let largest = |asked, came| {
+        let frames = divided(&whole, Division::new(asked, came)?)?;
+        frames.iter().map(|it| it.len() - 14).max()
+    };
+    assert_eq!(largest(to(1400), came(1304)), Some(1304));
+    assert_eq!(largest(to(1304), came(1400)), Some(1304));
+    assert_eq!(largest(None, came(1304)), Some(1304));
+    // No router divides what came whole.
+    assert_eq!(largest(to(1400), None), None);
+    assert_eq!(Division::new(None, None), None);
+    // An offset that no IP header is behind.
+    for offset in [0, 13, 15, 18, 3100] {
+        let asked = Fragmentation { mtu: 600, offset };
+        let division = Division::new(Some(asked), came(600)).unwrap();
+        assert!(divided(&whole, division).is_none(), "{offset}");
     }
 }
 

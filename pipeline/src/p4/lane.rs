@@ -8,7 +8,7 @@ use adit_conntrack::Tracker;
 use adit_p4_frontend::ir::{FunctionId, Program};
 
 use super::code::Code;
-use super::environment::{Environment, Forward, Local};
+use super::environment::{Environment, Extra, Forward, Local};
 use super::machine::{End, Machine, Packet};
 use super::memory::{Pin, Pool};
 use super::native::{Begin, Leave, Native, Ran, Untranslated, Waiting, WaitsFor};
@@ -272,7 +272,10 @@ impl Scratch {
         let is_sent = match self.local.requests.forward {
             // Its answer is to be sent even if its connection could not be committed.
             Forward::Reject | Forward::RejectWith | Forward::RejectBehind(_) => false,
-            Forward::Nowhere | Forward::Drop => !self.local.mirrors.is_empty(),
+            Forward::Nowhere | Forward::Drop => {
+                let mut extras = self.local.extras.iter();
+                extras.any(|it| matches!(it, Extra::Mirror { .. }))
+            }
             Forward::Port(_) | Forward::Group(_) | Forward::Again => true,
         };
         match (&self.local.tracker, &self.local.tracked) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The input and output of a worker.
 
+use crate::fragment::{Division, Fragmentation, Fragmenter, Fragments};
 use crate::offload::OnWire;
 
 /// The first host port (`ADIT_FIRST_HOST_PORT` in adit.p4).
@@ -38,6 +39,8 @@ pub struct Input<'a> {
     /// Its size on a link: counters and meters count it as that many packets if it is to be
     /// segmented, or was merged. The program processes it once.
     pub on_wire: OnWire,
+    /// The length of the largest fragment that it came in, from its IP header on; 0 if it came whole.
+    pub fragment_size: u16,
     /// Set if its checksums are valid, or still to be computed: a connection tracker does not verify
     /// them again.
     pub checksums_verified: bool,
@@ -53,6 +56,7 @@ impl<'a> Input<'a> {
             data,
             length: data.len(),
             on_wire: OnWire::single(data.len()),
+            fragment_size: 0,
             checksums_verified: false,
         }
     }
@@ -97,6 +101,8 @@ pub struct Sent<'a> {
     /// Set if the payload has another length, since a connection's helper has rewritten it: the
     /// transport checksum is that of the new payload, even if it was still to be computed before.
     pub is_rewritten: bool,
+    /// The fragments in which it leaves; `None` if it is not to be divided.
+    pub fragments: Option<Fragmentation>,
 }
 
 impl Sent<'_> {
@@ -107,6 +113,32 @@ impl Sent<'_> {
         to.extend_from_slice(input.get(self.payload_offset..).unwrap_or_default());
         if let Some(length) = self.truncate {
             to.truncate(start.saturating_add(length));
+        }
+    }
+
+    /// The frames in which a packet leaves that came whole.
+    pub fn frames(&self, input: &[u8]) -> Vec<Vec<u8>> {
+        self.frames_of(input, None)
+    }
+
+    /// The frames in which a packet leaves that came in fragments, or whole. An answer is not divided.
+    pub fn frames_of(&self, input: &[u8], came: Option<Fragments>) -> Vec<Vec<u8>> {
+        let mut frame = Vec::new();
+        self.copy_to(input, &mut frame);
+        let division = match self.kind {
+            SentKind::Answer => None,
+            _ => Division::new(self.fragments, came),
+        };
+        match division.and_then(|division| Fragmenter::new(&frame, division)) {
+            Some(mut fragmenter) => {
+                let mut piece = vec![0; frame.len()];
+                let next = || {
+                    let length = fragmenter.next_into(&mut piece)?;
+                    Some(piece[..length].to_vec())
+                };
+                std::iter::from_fn(next).collect()
+            }
+            None => vec![frame],
         }
     }
 }

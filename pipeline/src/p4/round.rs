@@ -63,6 +63,7 @@ impl Round {
             truncate: is_cut.then(|| headers.len() + self.end.saturating_sub(payload_offset)),
             receive: Receive::default(),
             is_rewritten: false,
+            fragments: None,
         }
     }
 

@@ -79,11 +79,10 @@ impl Runner {
                 self.worker
                     .process(self.now_ns, &[input], &mut |_, output| {
                         if let Output::Sent(sent) = output {
-                            let mut packet = Vec::new();
-                            sent.copy_to(&data, &mut packet);
                             let queue = sent.receive.queue;
                             let all = received.entry(sent.port as u16).or_default();
-                            all.push(Received { packet, queue });
+                            let frames = sent.frames(&data).into_iter();
+                            all.extend(frames.map(|packet| Received { packet, queue }));
                         }
                     });
             }

@@ -45,6 +45,14 @@ control C(inout headers_t h, inout metadata_t m, in pna_main_input_metadata_t is
                 send_to_port(ADIT_PORT_SWITCH);
             }
             12: { reject(); }
+            13: { fragment_packet(600, 14); send_to_port(ADIT_PORT_SWITCH); }
+            14: {
+                h.outer = h.ethernet;
+                h.outer.ether_type = ETHERTYPE_TEB;
+                fragment_packet(600, 28);
+                send_to_port(ADIT_PORT_SWITCH);
+            }
+            15: { fragment_packet(600, 14); drop_packet(); }
         }
     }
 }

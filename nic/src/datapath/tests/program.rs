@@ -5,7 +5,7 @@ use adit_pipeline::offload::{Checksum, Gso, GsoKind};
 use adit_pipeline::p4::objects::{Count, Object};
 use adit_pipeline::p4::{self, SentKind, NO_QUEUE};
 use adit_pipeline::reject::{Answer, Unanswered};
-use adit_trace::{Dropped, Fate};
+use adit_trace::{Dropped, Fate, Filter, MAX_RATE};
 use adit_uapi::desc::tx_flex::{cmd, sched_cmd};
 use adit_uapi::desc::FlexTxDesc;
 
@@ -346,6 +346,68 @@ fn a_frame_that_waits_for_its_wire_needs_no_other_behind_it() {
     driver.now += MAX_STALL_NS;
     driver.poll();
     assert_eq!(driver.dropped(DropReason::Wire), (0, 1), "not for ever");
+}
+
+#[test]
+fn a_packet_leaves_in_fragments_of_the_programs_size() {
+    let mut driver = programmed(Setup::default());
+    let divided = |driver: &mut Driver, inner: usize, whole: &[u8]| {
+        driver.poll();
+        let mut payload = Vec::new();
+        let mut lengths = Vec::new();
+        while let Some((frame, meta)) = driver.far.recv() {
+            assert_eq!(meta, plain());
+            assert_eq!(frame[inner..inner + 12], whole[..12]);
+            lengths.push(frame.len() - inner);
+            payload.extend_from_slice(&frame[inner + 34..]);
+        }
+        // The checksum is that of the whole, in the first one.
+        assert_eq!(payload, whole[34..]);
+        lengths
+    };
+    let whole = op(13, tcp(1, 1200));
+    driver.send(&whole, None, 0, 0);
+    assert_eq!(divided(&mut driver, 0, &whole), [610, 610, 102]);
+    driver.send(&op(13, unfinished(tcp(1, 1200))), None, sched_cmd::CS_EN, 0);
+    assert_eq!(divided(&mut driver, 0, &whole), [610, 610, 102]);
+    let whole = op(14, tcp(1, 1000));
+    driver.send(&whole, None, 0, 0);
+    assert_eq!(divided(&mut driver, 14, &whole), [610, 478]);
+    // One that is not longer leaves whole, also behind one that was dropped.
+    driver.send(&op(15, tcp(1, 1000)), None, 0, 0);
+    driver.send(&op(13, tcp(1, 560)), None, 0, 0);
+    driver.send(&op(3, tcp(1, 1000)), None, 0, 0);
+    driver.poll();
+    assert_eq!(driver.far.recv(), Some((op(13, tcp(1, 560)), plain())));
+    assert_eq!(driver.far.recv(), Some((op(3, tcp(1, 1000)), plain())));
+    let done = std::iter::from_fn(|| driver.completion()).count();
+    assert_eq!(
+        done, 6,
+        "a packet is done, however many fragments it leaves in"
+    );
+    // What stands for several packets is segmented, not divided.
+    let (frame, meta) = large(13);
+    driver.far.send(&frame, meta);
+    driver.poll();
+    let next = || driver.recv(0).or_else(|| driver.recv(1));
+    let got = std::iter::from_fn(next).map(|it| it.frame.len());
+    assert_eq!(got.collect::<Vec<_>>(), [1054; 3]);
+}
+
+#[test]
+fn a_traced_packet_has_the_fate_of_its_first_fragment() {
+    let mut driver = programmed(Setup::default());
+    let (watcher, mut received) = Watcher::new(Filter::default(), 0, MAX_RATE);
+    driver.dp.engine().unwrap().prepare_trace();
+    driver.dp.add_watcher(watcher).unwrap();
+    driver.send(&op(13, tcp(1, 1000)), None, 0, 0);
+    driver.poll();
+    assert_eq!(std::iter::from_fn(|| driver.far.recv()).count(), 2);
+    let record = received.queue.try_recv().expect("a trace");
+    let [sent] = &record.outputs[..] else {
+        panic!("{record:?}");
+    };
+    assert_eq!((sent.length, sent.fate), (1054, Some(Fate::Sent(0))));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Execution of calls: one exhaustive match for each enum of calls.
 
-use super::{Environment, Forward};
+use super::{Environment, Extra, Forward};
+use crate::fragment::Fragmentation;
 use crate::p4::events::Digest;
 use crate::p4::externs::{
     Call, DirectionCall, ForwardCall, MessageCall, Operand, ReceiveCall, V1modelCall,
@@ -35,6 +36,7 @@ impl Environment<'_> {
             Call::Receive(call) => self.receive(call, frame),
             Call::InputQueue(result) => result.set(frame, self.local.input_queue.into()),
             Call::IsAnswer(result) => result.set(frame, self.local.is_answer.into()),
+            Call::FragmentSize(result) => result.set(frame, self.local.fragment_size.into()),
             Call::Segments(result) => result.set(frame, self.local.segments()),
             Call::Conntrack(call) => self.conntrack(call, frame),
             Call::V1model(call) => self.v1model(call, frame),
@@ -101,8 +103,18 @@ impl Environment<'_> {
             ForwardCall::Mirror { slot, session } => {
                 // One mirror for each slot: the last call for it wins.
                 let (slot, session) = (slot.get(frame), session.get(frame));
-                self.local.mirrors.retain(|m| m.0 != slot);
-                self.local.mirrors.push((slot, session));
+                let extras = &mut self.local.extras;
+                extras.retain(|it| !matches!(it, Extra::Mirror { slot: of, .. } if *of == slot));
+                extras.push(Extra::Mirror { slot, session });
+            }
+            ForwardCall::Fragments { mtu, offset } => {
+                let fragmentation = Fragmentation {
+                    mtu: mtu.get(frame) as u16,
+                    offset: offset.get(frame) as u16,
+                };
+                let extras = &mut self.local.extras;
+                extras.retain(|it| !matches!(it, Extra::Fragments(_)));
+                extras.push(Extra::Fragments(fragmentation));
             }
         }
     }

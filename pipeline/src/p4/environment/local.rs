@@ -6,7 +6,7 @@ use std::sync::Arc;
 use adit_conntrack::{Checksums, ConnectionRef, Time, Tracker};
 use adit_p4_frontend::ir::Program;
 
-use super::requests::Requests;
+use super::requests::{Extra, Requests};
 use crate::p4::connections::{PreparedPacket, TrackedPacket};
 use crate::p4::externs::Operand;
 use crate::p4::hash::{Algorithm, Hashes};
@@ -34,12 +34,14 @@ pub(in crate::p4) struct Local {
     pub(in crate::p4) rejection: Rejection,
     /// Set while the answer to the packet goes through the program in its place.
     pub(in crate::p4) is_answer: bool,
-    /// Slots and sessions of the mirrors requested by a PNA program.
-    pub(in crate::p4) mirrors: Vec<(u64, u64)>,
+    /// Requests of a PNA program beside the destination.
+    pub(in crate::p4) extras: Vec<Extra>,
     pub(in crate::p4) checksum_error: bool,
     pub(in crate::p4) assertion_failed: bool,
     /// The transmit queue of the current packet.
     pub(in crate::p4) input_queue: u16,
+    /// The length of the largest fragment that it came in; 0 if it came whole.
+    pub(in crate::p4) fragment_size: u16,
     /// The length of the current packet as received.
     length: u64,
     /// The number of packets that it counts as, and the total bytes of headers that these have
@@ -92,10 +94,11 @@ impl Local {
             requests: Requests::default(),
             rejection: Rejection::default(),
             is_answer: false,
-            mirrors: Vec::new(),
+            extras: Vec::new(),
             checksum_error: false,
             assertion_failed: false,
             input_queue: NO_QUEUE,
+            fragment_size: 0,
             length: 0,
             packets: 1,
             more_headers: 0,
@@ -121,6 +124,7 @@ impl Local {
             false => Checksums::Unknown,
         };
         self.input_queue = input.queue;
+        self.fragment_size = input.fragment_size;
         self.packets = input.on_wire.frames;
         self.more_headers = input.on_wire.bytes.saturating_sub(input.length as u64);
     }
@@ -171,7 +175,7 @@ impl Local {
     /// Begins a pass: clears requests and checksums.
     pub(in crate::p4) fn begin(&mut self, length: u64) {
         self.requests = Requests::default();
-        self.mirrors.clear();
+        self.extras.clear();
         self.applied = None;
         self.prepared = None;
         self.tracked = None;

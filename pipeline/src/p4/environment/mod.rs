@@ -17,7 +17,7 @@ use super::memory::Pin;
 use super::state::State;
 use super::tables::{Found, SelectedAction, Table};
 pub(super) use local::Local;
-pub(super) use requests::{Forward, Requests};
+pub(super) use requests::{Extra, Forward, Requests};
 
 /// The shared state and a worker's own, for one block of one packet.
 pub(super) struct Environment<'a> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The requests of a program for its packet.
 
+use crate::fragment::Fragmentation;
 use crate::p4::packets::Receive;
 
 /// The destination set by a PNA program: the last call wins.
@@ -18,6 +19,15 @@ pub(in crate::p4) enum Forward {
     Port(u64),
     Group(u64),
     Again,
+}
+
+/// A request of a PNA program beside the destination. Few packets have any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::p4) enum Extra {
+    /// A mirror: one for each slot.
+    Mirror { slot: u64, session: u64 },
+    /// Fragments in which the packet leaves: at most one.
+    Fragments(Fragmentation),
 }
 
 /// Requests of the program, processed at the end of ingress or egress.

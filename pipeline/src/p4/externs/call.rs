@@ -35,6 +35,8 @@ pub(in crate::p4) enum Call {
     Segments(Operand),
     /// Reads whether the packet of this pass is an answer (`adit.p4`); the result.
     IsAnswer(Operand),
+    /// Reads the size of the fragments that the packet came in (`adit.p4`); the result.
+    FragmentSize(Operand),
     Conntrack(Box<ConntrackCall>),
     V1model(V1modelCall),
 }
@@ -271,6 +273,12 @@ pub(in crate::p4) enum ForwardCall {
         slot: Operand,
         session: Operand,
     },
+    /// `adit.p4`: has the packet leave in fragments.
+    Fragments {
+        mtu: Operand,
+        /// That of its IP header.
+        offset: Operand,
+    },
 }
 
 /// PNA: sets receive metadata (`adit.p4`).
@@ -341,7 +349,8 @@ impl Call {
                 | ForwardCall::Reject
                 | ForwardCall::RejectWith { .. }
                 | ForwardCall::Recirculate
-                | ForwardCall::Mirror { .. },
+                | ForwardCall::Mirror { .. }
+                | ForwardCall::Fragments { .. },
             )
             | Call::Receive(
                 ReceiveCall::Queue(_) | ReceiveCall::FlowId(_) | ReceiveCall::Hash(_),
@@ -349,6 +358,7 @@ impl Call {
             | Call::InputQueue(_)
             | Call::Segments(_)
             | Call::IsAnswer(_)
+            | Call::FragmentSize(_)
             | Call::Entry(EntryCall::RestartTimer)
             | Call::Direction(DirectionCall::Select { .. } | DirectionCall::IsPort { .. })
             | Call::Hash(HashCall::Fixed { .. } | HashCall::Checksum16 { .. })

@@ -63,6 +63,11 @@ pub(super) fn resolve(call: &Unresolved<'_>) -> Result<Call, Unsupported> {
         ("input_queue", 0) => Call::InputQueue(call.result()?),
         ("is_answer", 0) => Call::IsAnswer(call.result()?),
         ("segments", 0) => Call::Segments(call.result()?),
+        ("fragment_size", 0) => Call::FragmentSize(call.result()?),
+        ("fragment_packet", 2) => Call::Forward(ForwardCall::Fragments {
+            mtu: operand(0)?,
+            offset: operand(1)?,
+        }),
         ("set_queue", 1) => Call::Receive(ReceiveCall::Queue(operand(0)?)),
         ("set_flow_id", 1) => Call::Receive(ReceiveCall::FlowId(operand(0)?)),
         ("set_hash", 1) => Call::Receive(ReceiveCall::Hash(operand(0)?)),

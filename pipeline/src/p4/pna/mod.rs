@@ -14,13 +14,14 @@ mod share;
 
 use adit_p4_frontend::ir::Program;
 
-use super::environment::Forward;
+use super::environment::{Extra, Forward};
 use super::lane::{At, Scratch};
 use super::load_error::MainError;
 use super::packets::{Direction, DropReason, Input, Output, Receive, Sent, SentKind};
 use super::rejections::Rejected;
 use super::replication::Replica;
 use super::round::Round;
+use crate::fragment::Fragmentation;
 use crate::reject::{Answer, Rejection, Unanswered};
 
 use link::link;
@@ -94,7 +95,7 @@ impl Blocks {
         let requests = &scratch.local.requests;
         match (first, requests.forward) {
             // The fast path of nearly all packets.
-            (Ok(taken), Forward::Port(port)) if scratch.local.mirrors.is_empty() => {
+            (Ok(taken), Forward::Port(port)) if scratch.local.extras.is_empty() => {
                 let (receive, is_rewritten) = (requests.receive, requests.is_rewritten);
                 let round = Round::first(input);
                 emit(Output::Sent(Sent {
@@ -145,7 +146,7 @@ impl Blocks {
                 is_rewritten,
                 ..round.leave(input, pass.data, taken, &mut scratch.writer)
             };
-            mirror(at, &scratch.local.mirrors, sent, emit);
+            mirror(at, &scratch.local.extras, sent, emit);
             let rejection = scratch.local.rejection;
             reason = match requests.forward {
                 Forward::Port(port) if answer.is_some() => {
@@ -162,6 +163,7 @@ impl Blocks {
                 Forward::Port(port) => {
                     emit(Output::Sent(Sent {
                         port: port as u32,
+                        fragments: fragments(&scratch.local.extras),
                         ..sent
                     }));
                     None
@@ -276,6 +278,7 @@ fn reject(
             truncate: None,
             receive: Receive::default(),
             is_rewritten: false,
+            fragments: None,
         }));
     }
     scratch.bytes.give(answer);
@@ -314,10 +317,22 @@ fn answer_behind(
     }
 }
 
-/// Sends the mirrors that the program requested, by their slots and sessions.
-fn mirror(at: At<'_>, mirrors: &[(u64, u64)], sent: Sent<'_>, emit: &mut dyn FnMut(Output<'_>)) {
-    for (_, session) in mirrors {
-        if let Some(copies) = at.session(*session) {
+/// The fragments that the program has requested.
+fn fragments(extras: &[Extra]) -> Option<Fragmentation> {
+    extras.iter().find_map(|it| match it {
+        Extra::Fragments(fragmentation) => Some(*fragmentation),
+        Extra::Mirror { .. } => None,
+    })
+}
+
+/// Sends the mirrors that the program has requested, by their slots and sessions.
+fn mirror(at: At<'_>, extras: &[Extra], sent: Sent<'_>, emit: &mut dyn FnMut(Output<'_>)) {
+    let sessions = extras.iter().filter_map(|it| match it {
+        Extra::Mirror { session, .. } => Some(*session),
+        Extra::Fragments(_) => None,
+    });
+    for session in sessions {
+        if let Some(copies) = at.session(session) {
             let truncate = copies.truncate;
             let sent = Sent { truncate, ..sent };
             copy(copies.replicas, SentKind::Clone, sent, emit);
