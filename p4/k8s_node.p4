@@ -332,10 +332,15 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
         // What stands for several packets is segmented later.
         bit<16> length = m.length - offset;
         if (length > MIN_MTU && m.nexthop != 0 && mtus.apply().hit && length > m.mtu
-                && (!is_ipv4 || h.network.ipv4.flags[1:1] == 1) && segments() == 1) {
-            error_sources.apply();
-            report(VERDICT_TOO_BIG, RejectReason_t.TOO_BIG, m.mtu);
-            return;
+                && segments() == 1) {
+            // What came in fragments may leave in such, if they fit.
+            bit<16> came = fragment_size();
+            if ((came == 0 || came > m.mtu) && (!is_ipv4 || h.network.ipv4.flags[1:1] == 1)) {
+                error_sources.apply();
+                report(VERDICT_TOO_BIG, RejectReason_t.TOO_BIG, m.mtu);
+                return;
+            }
+            divide();
         }
 
         // What a new connection may do, and how it is translated.

@@ -40,7 +40,7 @@ table error_sources {
 }
 
 // The MTU on the way to a next hop: the largest packet, from its IP header on. That of a tunnel is its
-// link's without the outer headers. Packets that may be fragmented are not held back.
+// link's without the outer headers. Packets that may be fragmented are, in front of a tunnel's headers.
 action mtu(bit<16> bytes) {
     m.mtu = bytes;
 }
@@ -170,6 +170,17 @@ table lags {
     const default_action = no_route();
     pna_implementation = lag_members;
     size = 64;
+}
+
+// Has the packet leave in fragments for its next hop.
+action divide() {
+    if (m.encap != ENCAP_NONE) {
+        fragment_packet(m.mtu, ENCAP_BYTES + ETHERNET_BYTES);
+    } else if (m.vid != 0) {
+        fragment_packet(m.mtu, ETHERNET_BYTES + VLAN_BYTES);
+    } else {
+        fragment_packet(m.mtu, ETHERNET_BYTES);
+    }
 }
 
 // RFC 1624: what changes is taken away and added, the rest of the header is not looked at.

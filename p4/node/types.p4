@@ -5,6 +5,7 @@ const bit<16> ETHERTYPE_ARP = 0x0806;
 const bit<16> ETHERNET_BYTES = 14;
 const bit<16> VLAN_BYTES = 4;
 const bit<16> BRIDGE_BYTES = 4;
+const bit<16> ENCAP_BYTES = 50; // Ethernet, IPv4, UDP, and VXLAN or GENEVE
 // IPv6's minimum MTU, which every link has: nothing of at most this length is looked up.
 const bit<16> MIN_MTU = 1280;
 const bit<8>  PROTO_HOP_BY_HOP = 0;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use adit_conntrack::testing::{fill_header_checksum, Flow};
 use adit_conntrack::{Direction, Family, Helper, Protocol, Settings, Zone};
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 
 use crate::policy::Policy;
 use crate::settings;
@@ -285,8 +285,8 @@ impl Script {
 }
 
 /// Takes bytes from the end of the packet (`trim=N`), or changes its last one (`bad`): the
-/// checksum is of the packet before. `hops=N` is its time to live, or hop limit. `whole`: routers may not
-/// fragment it.
+/// checksum is of the packet before. `options=HEX` are IPv4's options. `hops=N` is its time to live, or hop
+/// limit. `whole`: routers may not fragment it.
 fn damage(packet: &mut Vec<u8>, line: &Line<'_>) -> Result<()> {
     if line.has("bad") {
         if let Some(last) = packet.last_mut() {
@@ -294,6 +294,10 @@ fn damage(packet: &mut Vec<u8>, line: &Line<'_>) -> Result<()> {
         }
     }
     let is_v4 = packet[0] >> 4 == 4;
+    if let Some(text) = line.value("options") {
+        ensure!(is_v4, "`options' are IPv4's");
+        insert_options(packet, text)?;
+    }
     if line.value("hops").is_some() {
         packet[if is_v4 { 8 } else { 7 }] = line.number("hops", 0)?;
         if is_v4 {
@@ -318,6 +322,23 @@ fn damage(packet: &mut Vec<u8>, line: &Line<'_>) -> Result<()> {
     } else {
         packet[4..6].copy_from_slice(&((length - header) as u16).to_be_bytes());
     }
+    Ok(())
+}
+
+/// Inserts options behind an IPv4 header without any.
+fn insert_options(packet: &mut Vec<u8>, text: &str) -> Result<()> {
+    let digits = (0..text.len()).step_by(2);
+    let octets = digits.map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok());
+    let octets: Vec<u8> = octets.collect::<Option<_>>().context("options=HEX")?;
+    ensure!(
+        octets.len() % 4 == 0 && octets.len() <= 40 && packet[0] == 0x45,
+        "options are words of 32 bits, at most 10"
+    );
+    packet[0] += (octets.len() / 4) as u8;
+    let length = (packet.len() + octets.len()) as u16;
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    packet.splice(20..20, octets);
+    fill_header_checksum(packet);
     Ok(())
 }
 
@@ -366,6 +387,9 @@ mod tests {
     #[test]
     fn invalid_lines_are_named() {
         for line in [
+            "> udp options=0",
+            "> udp options=0x",
+            "> udp options=010101",
             "> tcp X",
             "? udp",
             "> udp len=x",
