@@ -144,7 +144,9 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
             if (tunnels.apply().hit) {
                 checksum.clear();
                 checksum.add(h.network.ipv4);
-                if (is_ipv4 && checksum.get() != 0) {
+                // Of IPv6, which has no checksum of its header, UDP may have none, too (RFC 6935).
+                if (is_ipv4 && checksum.get() != 0
+                    || h.network.udp.checksum != 0 && !has_right_checksum()) {
                     drop(VERDICT_MALFORMED);
                 } else {
                     decapsulated.count();

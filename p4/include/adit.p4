@@ -68,6 +68,11 @@ extern void fragment_packet(in bit<16> mtu, in bit<16> offset);
 // Programs that track connections get whole datagrams. The same in all passes of a packet.
 extern bit<16> fragment_size();
 
+// Returns false if the transport checksum (TCP, UDP, SCTP) of the outermost packet of this pass, as received, is
+// wrong. What has none, and what cannot be verified, such as a fragment, is right; but not UDP over IPv6
+// without one, which only tunnels may send (RFC 6935). All of the packet is read, unless the NIC knows.
+extern bool has_right_checksum();
+
 // What the packet is called in its receive descriptor (32 bits of flexible metadata).
 extern void set_flow_id(in FlowId_t flow_id);
 

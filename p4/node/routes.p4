@@ -115,31 +115,43 @@ action forward_lag(mac_t src_mac, mac_t dst_mac, bit<12> vid, bit<32> lag) {
     m.dst_mac = dst_mac;
     m.lag = lag;
 }
-// Through a tunnel over IPv4 to another node: the addresses of the inner frame, then those of the
+// Through a tunnel over IPv4 or IPv6 to another node: the addresses of the inner frame, then those of the
 // outer one.
-action vxlan(mac_t src_mac, mac_t dst_mac, bit<24> vni, ipv4_t outer_src, ipv4_t outer_dst,
-             mac_t outer_src_mac, mac_t outer_dst_mac, PortId_t port) {
-    m.encap = ENCAP_VXLAN;
+action tunnel(encap_t encap, mac_t src_mac, mac_t dst_mac, bit<24> vni, mac_t outer_src_mac,
+              mac_t outer_dst_mac, PortId_t port) {
+    m.encap = encap;
     m.src_mac = src_mac;
     m.dst_mac = dst_mac;
     m.encap_vni = vni;
-    m.encap_src = outer_src;
-    m.encap_dst = outer_dst;
     m.encap_src_mac = outer_src_mac;
     m.encap_dst_mac = outer_dst_mac;
     m.port = port;
 }
+action vxlan(mac_t src_mac, mac_t dst_mac, bit<24> vni, ipv4_t outer_src, ipv4_t outer_dst,
+             mac_t outer_src_mac, mac_t outer_dst_mac, PortId_t port) {
+    tunnel(ENCAP_VXLAN, src_mac, dst_mac, vni, outer_src_mac, outer_dst_mac, port);
+    m.encap_src = (ipv6_t) outer_src;
+    m.encap_dst = (ipv6_t) outer_dst;
+}
 action geneve(mac_t src_mac, mac_t dst_mac, bit<24> vni, ipv4_t outer_src, ipv4_t outer_dst,
               mac_t outer_src_mac, mac_t outer_dst_mac, PortId_t port) {
-    m.encap = ENCAP_GENEVE;
-    m.src_mac = src_mac;
-    m.dst_mac = dst_mac;
-    m.encap_vni = vni;
+    tunnel(ENCAP_GENEVE, src_mac, dst_mac, vni, outer_src_mac, outer_dst_mac, port);
+    m.encap_src = (ipv6_t) outer_src;
+    m.encap_dst = (ipv6_t) outer_dst;
+}
+action vxlan6(mac_t src_mac, mac_t dst_mac, bit<24> vni, ipv6_t outer_src, ipv6_t outer_dst,
+              mac_t outer_src_mac, mac_t outer_dst_mac, PortId_t port) {
+    tunnel(ENCAP_VXLAN, src_mac, dst_mac, vni, outer_src_mac, outer_dst_mac, port);
+    m.is_encap6 = true;
     m.encap_src = outer_src;
     m.encap_dst = outer_dst;
-    m.encap_src_mac = outer_src_mac;
-    m.encap_dst_mac = outer_dst_mac;
-    m.port = port;
+}
+action geneve6(mac_t src_mac, mac_t dst_mac, bit<24> vni, ipv6_t outer_src, ipv6_t outer_dst,
+               mac_t outer_src_mac, mac_t outer_dst_mac, PortId_t port) {
+    tunnel(ENCAP_GENEVE, src_mac, dst_mac, vni, outer_src_mac, outer_dst_mac, port);
+    m.is_encap6 = true;
+    m.encap_src = outer_src;
+    m.encap_dst = outer_dst;
 }
 // The control plane gets the packet, which it may answer with an entry.
 action no_nexthop() {
@@ -147,7 +159,7 @@ action no_nexthop() {
 }
 table nexthops {
     key = { m.nexthop: exact @name("id"); }
-    actions = { forward; forward_lag; vxlan; geneve; no_nexthop; }
+    actions = { forward; forward_lag; vxlan; geneve; vxlan6; geneve6; no_nexthop; }
     default_action = no_nexthop();
     pna_direct_counter = hops;
     size = 65536;
@@ -175,7 +187,8 @@ table lags {
 // Has the packet leave in fragments for its next hop.
 action divide() {
     if (m.encap != ENCAP_NONE) {
-        fragment_packet(m.mtu, ENCAP_BYTES + ETHERNET_BYTES);
+        bit<16> outer = m.is_encap6 ? ENCAP6_BYTES : ENCAP_BYTES;
+        fragment_packet(m.mtu, outer + ETHERNET_BYTES);
     } else if (m.vid != 0) {
         fragment_packet(m.mtu, ETHERNET_BYTES + VLAN_BYTES);
     } else {
@@ -192,19 +205,27 @@ action age_ipv4() {
     h.network.ipv4.checksum = checksum.get();
 }
 
-// The outer headers. The source port is made of the flow, so that routers between spread flows
-// (RFC 7348, 5).
+// The outer headers. The source port, and the flow label of IPv6, are made of the flow, so that routers
+// between spread flows (RFC 7348, 5; RFC 6438). There is no UDP checksum: what the tunnel carries has its own,
+// and the other end takes packets from addresses that it knows only (RFC 6935, RFC 6936, 5).
 action encapsulate(bit<16> port) {
     bit<16> src_port = entropy.get_hash(16w0xc000,
         { m.src, m.dst, m.protocol, m.network.src_port, m.network.dst_port }, 16w0x4000);
+    bit<16> length = 8 + 8 + m.length;
     h.outer_ethernet.setValid();
-    h.outer_ethernet = { m.encap_dst_mac, m.encap_src_mac, ETHERTYPE_IPV4 };
-    h.outer_ipv4.setValid();
-    h.outer_ipv4 = { 4, 5, 0, 20 + 8 + 8 + m.length, 0, 2, 0, 64, PROTO_UDP, 0, m.encap_src,
-                     m.encap_dst };
-    checksum.clear();
-    checksum.add(h.outer_ipv4);
-    h.outer_ipv4.checksum = checksum.get();
+    if (m.is_encap6) {
+        h.outer_ethernet = { m.encap_dst_mac, m.encap_src_mac, ETHERTYPE_IPV6 };
+        h.outer_ipv6.setValid();
+        h.outer_ipv6 = { 6, 0, 4w0 ++ src_port, length, PROTO_UDP, 64, m.encap_src, m.encap_dst };
+    } else {
+        h.outer_ethernet = { m.encap_dst_mac, m.encap_src_mac, ETHERTYPE_IPV4 };
+        h.outer_ipv4.setValid();
+        h.outer_ipv4 = { 4, 5, 0, 20 + length, 0, 2, 0, 64, PROTO_UDP, 0, m.encap_src[31:0],
+                         m.encap_dst[31:0] };
+        checksum.clear();
+        checksum.add(h.outer_ipv4);
+        h.outer_ipv4.checksum = checksum.get();
+    }
     h.outer_udp.setValid();
-    h.outer_udp = { src_port, port, 8 + 8 + m.length, 0 };
+    h.outer_udp = { src_port, port, length, 0 };
 }

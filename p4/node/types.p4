@@ -5,7 +5,9 @@ const bit<16> ETHERTYPE_ARP = 0x0806;
 const bit<16> ETHERNET_BYTES = 14;
 const bit<16> VLAN_BYTES = 4;
 const bit<16> BRIDGE_BYTES = 4;
-const bit<16> ENCAP_BYTES = 50; // Ethernet, IPv4, UDP, and VXLAN or GENEVE
+// Ethernet, IPv4 or IPv6, UDP, and VXLAN or GENEVE.
+const bit<16> ENCAP_BYTES = 50;
+const bit<16> ENCAP6_BYTES = 70;
 // IPv6's minimum MTU, which every link has: nothing of at most this length is looked up.
 const bit<16> MIN_MTU = 1280;
 const bit<8>  PROTO_HOP_BY_HOP = 0;
@@ -119,6 +121,7 @@ struct headers_t {
     // Around a packet that leaves through a tunnel.
     ethernet_h        outer_ethernet;
     ipv4_h            outer_ipv4;
+    ipv6_h            outer_ipv6;
     udp_h             outer_udp;
     vxlan_h           outer_vxlan;
     geneve_h          outer_geneve;
@@ -212,8 +215,9 @@ struct metadata_t {
     bit<24>           encap_vni;
     mac_t             encap_src_mac;
     mac_t             encap_dst_mac;
-    ipv4_t            encap_src;
-    ipv4_t            encap_dst;
+    bool              is_encap6;       // over IPv6
+    ipv6_t            encap_src;       // an address of IPv4 is the lower 32 bits
+    ipv6_t            encap_dst;
 
     // Of inline filters.
     flow_t            flow;

@@ -381,9 +381,10 @@ fn way(steps: Steps) -> Option<Way> {
         return Some(Way::Nowhere { route });
     };
     Some(match &*hop.action {
-        kind @ ("vxlan" | "geneve") => Way::Tunnel {
+        kind @ ("vxlan" | "geneve" | "vxlan6" | "geneve6") => Way::Tunnel {
             route,
-            kind: kind.to_owned(),
+            // What it goes over is seen by the peer's address.
+            kind: kind.trim_end_matches('6').to_owned(),
             vni: argument(hop, "vni"),
             peer: address_argument(hop, "outer_dst"),
         },

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Execution of calls: one exhaustive match for each enum of calls.
 
+use adit_conntrack::Checksums;
+
 use super::{Environment, Extra, Forward};
+use crate::checksum::verify::{verify, Check};
 use crate::fragment::Fragmentation;
 use crate::p4::events::Digest;
 use crate::p4::externs::{
@@ -9,6 +12,7 @@ use crate::p4::externs::{
 };
 use crate::p4::metadata::NO_FIELDS;
 use crate::p4::packets::{DROP_PORT, FIRST_HOST_PORT};
+use crate::parse::Parsed;
 use crate::reject::{Reason, Rejection};
 
 /// The list of fields to preserve; if omitted, an empty one.
@@ -36,11 +40,20 @@ impl Environment<'_> {
             Call::Receive(call) => self.receive(call, frame),
             Call::InputQueue(result) => result.set(frame, self.local.input_queue.into()),
             Call::IsAnswer(result) => result.set(frame, self.local.is_answer.into()),
+            Call::HasRightChecksum(result) => result.set(frame, self.has_right_checksum().into()),
             Call::FragmentSize(result) => result.set(frame, self.local.fragment_size.into()),
             Call::Segments(result) => result.set(frame, self.local.segments()),
             Call::Conntrack(call) => self.conntrack(call, frame),
             Call::V1model(call) => self.v1model(call, frame),
         }
+    }
+
+    /// Verifies the transport checksum of the packet of this pass, unless that is known.
+    fn has_right_checksum(&self) -> bool {
+        let data = self.data;
+        self.local.packet_checksums == Checksums::Valid
+            || Parsed::new(data, data.len())
+                .is_ok_and(|parsed| verify(&parsed, &[data]).l4 != Check::Bad)
     }
 
     /// Executes a call that sends a message to a control plane or operator.

@@ -37,6 +37,8 @@ pub(in crate::p4) enum Call {
     IsAnswer(Operand),
     /// Reads the size of the fragments that the packet came in (`adit.p4`); the result.
     FragmentSize(Operand),
+    /// Verifies the packet's transport checksum (`adit.p4`); the result.
+    HasRightChecksum(Operand),
     Conntrack(Box<ConntrackCall>),
     V1model(V1modelCall),
 }
@@ -359,6 +361,7 @@ impl Call {
             | Call::Segments(_)
             | Call::IsAnswer(_)
             | Call::FragmentSize(_)
+            | Call::HasRightChecksum(_)
             | Call::Entry(EntryCall::RestartTimer)
             | Call::Direction(DirectionCall::Select { .. } | DirectionCall::IsPort { .. })
             | Call::Hash(HashCall::Fixed { .. } | HashCall::Checksum16 { .. })

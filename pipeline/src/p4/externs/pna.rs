@@ -63,6 +63,7 @@ pub(super) fn resolve(call: &Unresolved<'_>) -> Result<Call, Unsupported> {
         ("input_queue", 0) => Call::InputQueue(call.result()?),
         ("is_answer", 0) => Call::IsAnswer(call.result()?),
         ("segments", 0) => Call::Segments(call.result()?),
+        ("has_right_checksum", 0) => Call::HasRightChecksum(call.result()?),
         ("fragment_size", 0) => Call::FragmentSize(call.result()?),
         ("fragment_packet", 2) => Call::Forward(ForwardCall::Fragments {
             mtu: operand(0)?,
