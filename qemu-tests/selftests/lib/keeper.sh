@@ -19,7 +19,7 @@ worker_is_other() { local now; now=$(worker) && [[ -n $now && $now != "$1" ]]; }
 replaced() {
     local before
     before=$(worker) || return 1
-    wire kill "-$1" "$2" && retry 20 worker_is_other "$before"
+    wire kill "-$1" "$2" && retry 60 worker_is_other "$before"
 }
 
 # pings_start: pings the wire at $host4 every 50 ms, beside what follows.
@@ -27,7 +27,7 @@ pings_start() {
     pings=$(mktemp)
     ping -n -D -O -i 0.05 $host4 >"$pings" 2>&1 &
     pings_pid=$!
-    retry 10 grep -q 'bytes from' "$pings"
+    retry 30 grep -q 'bytes from' "$pings"
 }
 
 # pings_pause: ends them once they are answered again, and prints the longest time without an answer in

@@ -65,15 +65,30 @@ check_equal() {
     elif [[ $2 == "$3" ]]; then pass "$1"; else fail "$1" "it is \`$2', should be \`$3'"; fi
 }
 
-# retry SECONDS CMD…: repeats CMD until it succeeds; longer on a slow kernel.
+# retry SECONDS CMD…: repeats CMD until it succeeds; longer on a slow kernel. The last attempt begins after
+# that time: a machine that stood still meanwhile has not failed.
 retry() {
-    local end=$((SECONDS + $1 * ${SELFTEST_PACE:-1}))
+    local end=$((SECONDS + $1 * ${SELFTEST_PACE:-1})) last=
     shift
     until "$@"; do
-        ((SECONDS < end)) || return 1
+        [[ -z $last ]] || return 1
+        ((SECONDS < end)) || last=1
         sleep 0.1
     done
 }
+
+# grows LEAST CMD…: waits until the number that CMD prints is at least LEAST, and prints it; after 20 s
+# whatever it is.
+grows() {
+    local number
+    # shellcheck disable=SC2317 # called by retry
+    grown_to() { number=$("${@:2}") && ((number >= $1)); }
+    retry 20 grown_to "$@"
+    echo "$number"
+}
+
+# within SECONDS CMD…: runs CMD, which is ended after that time; longer on a slow kernel.
+within() { timeout "$(($1 * ${SELFTEST_PACE:-1}))" "${@:2}"; }
 
 # bail_out REASON: fails the rest of the plan, which cannot run.
 bail_out() {

@@ -17,11 +17,21 @@ pinned() {
     awk '/^nr_foll_pin_acquired / { n += $2 } /^nr_foll_pin_released / { n -= $2 } END { print n }' /proc/vmstat
 }
 
-# grown BEFORE AFTER KB: succeeds if memory has grown by more than KB. KASAN quarantines freed
-# objects (1/32 of memory at most), and kmemleak keeps metadata of each object.
-grown() {
-    local slack=$3
+# unpinned PINS: the number of pinned pages, once it is PINS; after 10 s whatever it is.
+unpinned() {
+    retry 10 eval '(($(pinned) == '"$1"'))'
+    pinned
+}
+
+# freed BEFORE KB: waits until no more than KB is in use beyond BEFORE: some is freed late, what has leaked
+# never. KASAN quarantines freed objects (1/32 of memory at most), and kmemleak keeps metadata of each object.
+freed() {
+    local slack=$2 after
     [[ ! -e /sys/kernel/debug/kmemleak ]] || slack=$((slack + $(awk '/^MemTotal:/ { print int($2 / 24) }' /proc/meminfo)))
-    echo "# $1 kB in use before, $2 kB after"
-    (($2 > $1 + slack))
+    # shellcheck disable=SC2317 # called by retry
+    is_freed() { after=$(memory) && ((after <= $1)); }
+    retry 10 is_freed $(($1 + slack))
+    local status=$?
+    echo "# $1 kB in use before, $after kB after"
+    return $status
 }

@@ -7,6 +7,8 @@ raw.py send IFACE ADDRESSES COUNT [LENGTH]
     source in hexadecimal
 raw.py bad-checksum IFACE ADDRESSES COUNT
     sends COUNT UDP datagrams from 10.99.0.1 to 10.99.0.2 with a wrong checksum
+raw.py pings ADDRESS COUNT LENGTH
+    sends COUNT echo requests with LENGTH bytes, at most 32 at a time, and waits for a reply to each
 raw.py echo IFACE ADDRESSES
     sends one and waits for it to come back, addresses swapped
 raw.py reflect IFACE COUNT
@@ -14,6 +16,7 @@ raw.py reflect IFACE COUNT
 raw.py vlan-station IFACE ID
     answers ICMP echo requests that are tagged with VLAN ID
 """
+import os
 import socket
 import struct
 import sys
@@ -52,9 +55,32 @@ def bad_checksum(interface, addresses, count):
         link.send(bytes.fromhex(addresses) + b"\x08\x00" + packet)
 
 
+def pings(address, count, length):
+    """Unlike ping(8), which waits for late replies no longer than twice the longest round trip."""
+    link = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    link.settimeout(60)
+    id, sent, missing = os.getpid() & 0xFFFF, 0, set()
+    while sent < int(count) or missing:
+        while sent < int(count) and len(missing) < 32:
+            request = struct.pack("!BBHHH", 8, 0, 0, id, sent) + bytes(int(length))
+            checksum = sum(struct.unpack(f"!{len(request) // 2}H", request))
+            checksum = (checksum & 0xFFFF) + (checksum >> 16)
+            checksum = ~((checksum & 0xFFFF) + (checksum >> 16)) & 0xFFFF
+            link.sendto(request[:2] + checksum.to_bytes(2, "big") + request[4:], (address, 0))
+            missing.add(sent)
+            sent += 1
+        try:
+            reply = link.recv(65536)[20:]
+        except TimeoutError:
+            sys.exit(f"no reply to {len(missing)} of {sent} echo requests: {sorted(missing)}")
+        kind, _, _, of, number = struct.unpack_from("!BBHHH", reply)
+        if (kind, of) == (0, id):
+            missing.discard(number)
+
+
 def echo(interface, addresses):
     link = open_link(interface, ETHERTYPE)
-    link.settimeout(5)
+    link.settimeout(10)
     frame = test_frame(addresses)
     link.send(frame)
     swapped = frame[6:12] + frame[:6] + frame[12:]
@@ -91,5 +117,5 @@ def vlan_station(interface, vlan):
         )
 
 
-COMMANDS = {"send": send, "bad-checksum": bad_checksum, "echo": echo, "reflect": reflect, "vlan-station": vlan_station}
+COMMANDS = {"send": send, "bad-checksum": bad_checksum, "pings": pings, "echo": echo, "reflect": reflect, "vlan-station": vlan_station}
 COMMANDS[sys.argv[1]](*sys.argv[2:])
