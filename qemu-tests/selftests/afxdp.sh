@@ -3,7 +3,7 @@
 #
 # AF_XDP sockets in copy and zero-copy mode: DPDK's testpmd on its AF_XDP driver replies to ARP and
 # ping instead of the kernel.
-# TIMEOUT: 300
+# TIMEOUT: 500
 . "$SELFTEST_LIB/net.sh"
 plan 8
 check "the interface is up" net_up
@@ -15,7 +15,7 @@ answered_by_testpmd() {
     local dir status
     dir=$(mktemp -d)
     mkfifo "$dir/in"
-    timeout 90 dpdk-testpmd --no-huge -m 256 --no-pci --file-prefix=adit \
+    within 180 dpdk-testpmd --no-huge -m 256 --no-pci --file-prefix=adit \
         --vdev "net_af_xdp0,iface=$dev$1" -- \
         --forward-mode=icmpecho --no-mlockall --total-num-mbufs=4096 --auto-start \
         <"$dir/in" >"$dir/log" 2>&1 &

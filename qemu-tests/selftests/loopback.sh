@@ -12,7 +12,7 @@ mac=$(tr -d : <"/sys/class/net/$dev/address")
 switch on
 taken=$(received)
 "$SELFTEST_LIB/raw.py" send "$dev" "${mac}020000000098" 50
-check "loopback on: sent frames are received" retry 5 eval '(($(received) >= taken + 50))'
+check "loopback on: sent frames are received" retry 20 eval '(($(received) >= taken + 50))'
 switch off
 check "loopback off: frames reach the wire" ping4
 done_testing

@@ -9,7 +9,7 @@ wire ip link set wire0 mtu 9000
 check "the MTU can be set to 9000" ip link set "$dev" mtu 9000
 settle
 check "frames of 9014 bytes from the guest arrive" ping4 3 -s 8972 -M do
-check "frames of 9014 bytes from the wire arrive" wire ping -n -q -c 3 -i 0.2 -W 5 -s 8972 -M do $guest4
+check "frames of 9014 bytes from the wire arrive" wire ping -n -q -c 3 -i 0.2 -w 30 -s 8972 -M do $guest4
 wire ip link set wire0 mtu 1500
 check "the MTU can be set to 1500" ip link set "$dev" mtu 1500
 settle

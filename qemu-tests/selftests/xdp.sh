@@ -40,7 +40,7 @@ settle
 check "XDP_DROP drops frames" eval '! ping -n -q -c 2 -i 0.2 -W 1 $host4'
 attach reflect
 settle
-check "XDP_TX sends frames back" retry 5 wire "$SELFTEST_LIB/raw.py" echo wire0 02ad17000001020000000098
+check "XDP_TX sends frames back" retry 20 wire "$SELFTEST_LIB/raw.py" echo wire0 02ad17000001020000000098
 check "the program detaches" bpftool net detach xdpdrv dev "$dev"
 settle
 check "traffic passes without a program" ping4
