@@ -70,7 +70,7 @@ async def main(server, port, folder):
     async def answer(reader, writer):
         line = (await reader.readline()).decode()
         try:
-            lines = await asyncio.wait_for(session(server, Path(folder), line), 20)
+            lines = await asyncio.wait_for(session(server, Path(folder), line), 60)
             lines.append("done")
         except (Exception, asyncio.CancelledError) as error:  # reported to the test
             lines = [f"failed: {error!r}"]

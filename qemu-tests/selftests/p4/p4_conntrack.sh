@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
 # conntrack.p4: the guest may open connections, the wire only those to a service; translation.
-# TIMEOUT: 180
+# TIMEOUT: 400
 . "$SELFTEST_LIB/programs.sh"
 plan 28
 host=10.99.5.1 guest=10.99.5.2
@@ -20,15 +20,12 @@ serve() {
     retry 60 sh -c "ss -Hltn 'sport = :$1' | grep -q ."
 }
 
-check "ping from the guest passes" ping -n -q -c 3 -i 0.2 -W 5 $host
+check "ping from the guest passes" ping -n -q -c 3 -i 0.2 -w 30 $host
 before=$(program_drops)
 check "ping from the wire is refused" eval "! wire ping -n -q -c 2 -i 0.2 -W 1 $guest"
-check_equal "the program has dropped it" "$(($(program_drops) - before))" 2
-wire --bg server iperf3 -s
-wire_listen 5201
-check "TCP from the guest passes" iperf3 -c $host -t 2 --connect-timeout 5000
-check "its replies pass" iperf3 -c $host -t 2 -R --connect-timeout 5000
-wire --kill server
+check_equal "the program has dropped it" "$(($(grows $((before + 2)) program_drops) - before))" 2
+check "TCP from the guest passes" wire_stream -c $host -t 2
+check "its replies pass" wire_stream -c $host -t 2 -R
 serve 8005
 serve 8006
 before=$(program_drops)
@@ -36,7 +33,7 @@ check_equal "the wire opens a connection to the service" \
     "$(wire curl -sSf -m 60 http://$guest:8005/page | cksum)" "$(cksum </tmp/p4_conntrack/page)"
 check_equal "the program has dropped none of its packets" "$(($(program_drops) - before))" 0
 check "the wire opens no connection to another port" eval "! wire curl -sS -m 3 http://$guest:8006/page"
-check "the program has dropped its packets" eval '(($(program_drops) > before))'
+check "the program has dropped its packets" retry 20 eval '(($(program_drops) > before))'
 
 # --- an ICMP error is related: a socket of the guest gets it
 refused() {
@@ -44,7 +41,7 @@ refused() {
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.connect(("10.99.5.1", 9))
-s.settimeout(10)
+s.settimeout(60)
 s.send(b"x")
 try:
     s.recv(1)
@@ -66,7 +63,7 @@ s.sendto(icmp[:2] + struct.pack("!H", ~total & 0xffff) + icmp[4:], ("10.99.5.2",
 }
 before=$(program_drops)
 check "the wire sends an error about no connection" error
-check "the program has dropped it" retry 5 eval '(($(program_drops) == before + 1))'
+check "the program has dropped it" retry 20 eval '(($(program_drops) == before + 1))'
 
 # --- translation
 check "the wire knows the public address" \
@@ -80,9 +77,9 @@ while c.recv(65536):
 c.send(peer[0].encode())
 c.close()"'
 wire_listen 6005
-seen=$(head -c 200000 /dev/zero | timeout 30 python3 -c '
+seen=$(head -c 200000 /dev/zero | timeout 100 python3 -c '
 import socket, sys
-s = socket.create_connection(("10.99.5.1", 6005), 10)
+s = socket.create_connection(("10.99.5.1", 6005), 60)
 s.sendall(sys.stdin.buffer.read())
 s.shutdown(socket.SHUT_WR)
 print(s.recv(100).decode())')
@@ -97,7 +94,7 @@ reassembled() {
     wire cat /proc/net/snmp | awk '/^Ip:/ { if (n) print $n; else for (i = 1; i <= NF; i++) if ($i == "ReasmOKs") n = i }'
 }
 before=$(complete) there=$(reassembled)
-check "ping with fragments passes" ping -n -q -c 5 -i 0.2 -W 5 -s 4000 $host
+check "ping with fragments passes" ping -n -q -c 5 -i 0.2 -w 30 -s 4000 $host
 check "the NIC has put them together in both directions" eval '(($(complete) >= before + 10))'
 check "they have reached the wire in fragments" eval '(($(reassembled) >= there + 5))'
 wire --bg echo python3 -c '
@@ -127,7 +124,8 @@ for _ in range(20):
 check_equal "a datagram in 4 fragments is translated there and back" "$(echoed 5000)" $public
 check_equal "so is one in 41" "$(echoed 60000)" $public
 wire --kill echo
-check_equal "no fragment is left" "$(device_metric adit_fragments_datagrams)" 0
+# What is sent again after a timeout may have lost a fragment.
+check "no fragment is left" retry 60 eval '(($(device_metric adit_fragments_datagrams) == 0))'
 
 # --- the NIC's connections, over the network that they are about
 listed() { adit ct --p4rt $host:9561 -L -p tcp --dport "$1" 2>/dev/null; }

@@ -74,13 +74,13 @@ print(zlib.crc32(id.ljust(20, b"\0") + bytes([len(id)])))' "$1"
 }
 quic=1112131415161718
 udp 1111 "c00000000108${quic}00ff"
-check "a QUIC packet comes" retry 10 came 1
+check "a QUIC packet comes" retry 20 came 1
 check_equal "its hash is that of the connection's id" "$(result hash)" "$(hash_of $quic)"
 udp 2222 "40${quic}ff"
-retry 10 came 2
+retry 20 came 2
 check_equal "from another port it is the same" "$(result hash)" "$(hash_of $quic)"
 udp 2222 "40a1a2a3a4a5a6a7a8ff"
-retry 10 came 3
+retry 20 came 3
 check_equal "another connection has another hash" "$(result hash)" "$(hash_of a1a2a3a4a5a6a7a8)"
 check_equal "the driver had a hash for each" "$(result packets) $(result failed)" "3 0"
 bpftool net detach xdpdrv dev "$dev"

@@ -3,7 +3,7 @@
 #
 # `adit trace` on the running NIC, through conntrack.p4: a ping and a web page, their entries,
 # connections and translation, and why a packet was refused.
-# TIMEOUT: 180
+# TIMEOUT: 300
 . "$SELFTEST_LIB/programs.sh"
 plan 15
 host=10.99.5.1 guest=10.99.5.2
@@ -15,14 +15,14 @@ dir=$(mktemp -d)
 follow() {
     adit trace --p4rt $host:9561 "${@:2}" >"$dir/$1" 2>"$dir/$1.err" &
     pid=$!
-    retry 20 grep -q "following packets" "$dir/$1.err"
+    retry 30 grep -q "following packets" "$dir/$1.err"
 }
 # ended: waits for the packets that were asked for.
-ended() { timeout 20 tail --pid=$pid -f /dev/null && wait $pid; }
+ended() { within 30 tail --pid=$pid -f /dev/null && wait $pid; }
 has() { grep -qF -- "$2" "$dir/$1"; }
 
 follow ping --proto icmp --count 4
-ping -n -q -c 2 -i 0.2 -W 5 $host >/dev/null
+ping -n -q -c 2 -i 0.2 -w 30 $host >/dev/null
 check "a ping is followed" ended
 check "its connection is committed" has ping "commit: COMMITTED, zone 0, new|trk"
 check "its replies are of a known connection" has ping "track: zone 0, est|rpl|trk"
@@ -44,7 +44,7 @@ kill $server
 check "the wire knows the public address" \
     wire ip neigh replace $public lladdr 02:ad:17:00:05:01 dev wire5
 follow nat --proto tcp --dport 6005 --flags syn,!ack --count 1
-timeout 2 bash -c "echo >/dev/tcp/$host/6005" 2>/dev/null
+timeout 20 bash -c "echo >/dev/tcp/$host/6005" 2>/dev/null
 check "a translated packet is followed" ended
 check "the translation's entry is shown" grep -q "hit   translations .* masquerade(" "$dir/nat"
 check "the packet leaves with it" grep -q "leaves as $public:[0-9]* > $host:6005 tcp" "$dir/nat"
