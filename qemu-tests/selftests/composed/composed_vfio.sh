@@ -18,7 +18,7 @@ check "vfio-pci is bound to the device" bind vfio-pci
 # kernel PROGRAM TEST: the test of that program, FIXTURE.VARIANT.TEST, passes and is not skipped.
 kernel() {
     local text status
-    text=$(timeout 60 "$tests/$1" -r "$2" 2>&1)
+    text=$(within 60 "$tests/$1" -r "$2" 2>&1)
     status=$?
     echo "$text"
     ((status == 0)) && grep -q "^ok 1 " <<<"$text" && ! grep -q SKIP <<<"$text"
@@ -36,5 +36,5 @@ for mode in vfio_type1_iommu vfio_type1v2_iommu; do
     check "vfio_pci_device_init_perf_test: $mode" kernel vfio_pci_device_init_perf_test vfio_pci_device_init_perf_test.$mode.init
 done
 bind idpf
-check "idpf works with the device afterwards" eval 'nic-up 1 && ping -n -q -c 2 -W 5 10.99.1.1'
+check "idpf works with the device afterwards" eval 'nic-up 1 && ping -n -q -c 2 -w 30 10.99.1.1'
 done_testing

@@ -4,7 +4,7 @@
 # The NIC is plugged into a root port while the guest runs, and removed and found again there.
 # (Unplugging is not tested: QEMU 11.1.3 aborts when any vfio-user device with MSI-X is unplugged, as
 # vfio_user_msix_teardown() removes a memory region that no longer exists.)
-# TIMEOUT: 120
+# TIMEOUT: 240
 . "$SELFTEST_LIB/ktap.sh"
 . "$SELFTEST_LIB/hot_plug.sh"
 plan 5

@@ -25,14 +25,13 @@ answered() {
     local status dir
     dir=$(mktemp -d)
     mkfifo "$dir/in"
-    timeout 60 dpdk-testpmd -a $address"$3" --file-prefix=adit --log-level=pmd.net.idpf.driver:7 -- \
+    within 180 dpdk-testpmd -a $address"$3" --file-prefix=adit --log-level=pmd.net.idpf.driver:7 -- \
         --forward-mode=icmpecho --no-mlockall --total-num-mbufs=4096 --auto-start \
         <"$dir/in" >"$dir/log" 2>&1 &
     exec 3>"$dir/in"
     retry 30 wire arping -q -c 2 -w 2 -I wire1 10.99.1.2 &&
-        wire ping -n -q -c 5 -i 0.2 -W 2 10.99.1.2 &&
-        wire ping -f -n -q -c 2000 -s 1000 10.99.1.2 >"$dir/flood" &&
-        grep '2000 received' "$dir/flood"
+        wire ping -n -q -c 5 -i 0.2 -w 30 10.99.1.2 &&
+        wire "$SELFTEST_LIB/raw.py" pings 10.99.1.2 2000 1000 >"$dir/flood" 2>&1
     status=$?
     echo quit >&3
     exec 3>&-

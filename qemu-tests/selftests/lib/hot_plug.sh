@@ -5,12 +5,21 @@
 
 # qmp COMMAND ARGUMENTS: runs a command of QEMU's monitor; prints an error and fails on one.
 qmp() {
-    local answer
-    answer=$(wire sh -c "printf '%s\n' '{\"execute\": \"qmp_capabilities\"}' \
-        '{\"execute\": \"$1\", \"arguments\": {$2}}' | socat -t 2 - UNIX-CONNECT:/run/adit/monitor.sock") || return
-    [[ $answer != *'"error"'* && $(grep -c '"return"' <<<"$answer") == 2 ]] && return
-    echo "$answer"
-    return 1
+    wire python3 -c '
+import json, socket, sys
+monitor = socket.socket(socket.AF_UNIX)
+monitor.settimeout(60)
+monitor.connect("/run/adit/monitor.sock")
+lines = monitor.makefile()
+for command in "{\"execute\": \"qmp_capabilities\"}", sys.argv[1]:
+    monitor.sendall(command.encode() + b"\n")
+    for line in lines:
+        if "error" in json.loads(line):
+            sys.exit(line)
+        if "return" in json.loads(line):
+            break
+    else:
+        sys.exit("QEMU closed its monitor")' "{\"execute\": \"$1\", \"arguments\": {$2}}"
 }
 
 # plug_in: plugs the NIC in, whose device process listens.

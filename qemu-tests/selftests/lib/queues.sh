@@ -15,11 +15,10 @@ used() {
 
 # flows ADDRESS: sends packets of many flows from the wire to the guest, and prints the queues that have got some.
 flows() {
-    local port
+    local taken
     counts_before rx
-    for port in {40000..40127}; do
-        wire bash -c "echo x >/dev/udp/$1/$port"
-    done
-    sleep 0.5
+    taken=$(received)
+    wire bash -c "for port in {40000..40127}; do echo x >/dev/udp/$1/\$port; done"
+    grows $((taken + 128)) received >/dev/null
     used rx
 }

@@ -3,7 +3,7 @@
 #
 # DPDK's own idpf driver in user space, with the device behind the IOMMU (vfio-pci): testpmd replies
 # to ARP and ping.
-# TIMEOUT: 180
+# TIMEOUT: 500
 . "$SELFTEST_LIB/dpdk.sh"
 plan 6
 port 02:ad:17:00:01:01 >/dev/null
@@ -16,5 +16,5 @@ check "testpmd replies with single transmit queues" answered Split Single ,tx_si
 check "testpmd replies with single receive queues" answered Single Split ,rx_single=1
 huge_pages 0
 bind idpf
-check "idpf works with the device afterwards" eval 'nic-up 1 && ping -n -q -c 2 -W 5 10.99.1.1'
+check "idpf works with the device afterwards" eval 'nic-up 1 && ping -n -q -c 2 -w 30 10.99.1.1'
 done_testing

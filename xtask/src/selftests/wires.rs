@@ -26,7 +26,7 @@ pub(super) const FOLDER: &str = "/repo/qemu-tests/selftests/wires";
 
 /// Number of frames of the recording, a quarter of a second apart: it begins with the device
 /// process and must last until the test runs.
-const FRAMES: u32 = 2400;
+const FRAMES: u32 = 24_000;
 const INTERVAL_MICROSECONDS: u32 = 250_000;
 
 /// Returns the machine; also creates the recording that it replays.
