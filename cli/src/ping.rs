@@ -21,7 +21,7 @@ use crate::traffic_args::Ping;
 const BURST: usize = 32;
 /// The maximum number of outstanding requests.
 const MAX_OUTSTANDING: usize = 1024;
-/// The interval of ARP requests, and the time from the last one until the target counts as absent.
+/// The interval of ARP requests, and the least time from the last one until the target counts as absent.
 const ARP_INTERVAL: Duration = Duration::from_millis(500);
 /// The minimum number of unanswered ARP requests until the target counts as absent.
 const MIN_ARP_TRIES: u64 = 3;
@@ -51,6 +51,7 @@ pub(crate) fn run(args: &Ping) -> Result<ExitCode> {
         pair,
         stop,
         peer: Peer::Unknown { arp_requests: 0 },
+        first_arp: None,
         outstanding: VecDeque::new(),
         stats: Stats::default(),
     };
@@ -137,6 +138,8 @@ struct Pinger<'a> {
     pair: QueuePair,
     stop: Arc<AtomicBool>,
     peer: Peer,
+    /// The time of the first ARP request.
+    first_arp: Option<Instant>,
     /// The sequence numbers of outstanding requests, and their send times.
     outstanding: VecDeque<(u16, Instant)>,
     stats: Stats,
@@ -157,6 +160,13 @@ enum Request {
     Arp,
     /// The target has left enough ARP requests unanswered to count as absent.
     Absent,
+}
+
+/// Returns whether a target counts as absent: enough ARP requests are unanswered, and the first one for the
+/// time in which a reply must come.
+fn is_absent(args: &Ping, arp_requests: u64, waited: Duration) -> bool {
+    let timeout = Duration::from_millis(args.timeout);
+    waited >= timeout && arp_requests >= args.count.max(MIN_ARP_TRIES)
 }
 
 impl Pinger<'_> {
@@ -229,12 +239,11 @@ impl Pinger<'_> {
     fn send_request(&mut self, target: Ipv4Addr, now: Instant) -> Result<Request> {
         let peer = match self.peer {
             Peer::Known(peer) => peer,
-            Peer::Unknown { arp_requests }
-                if arp_requests >= self.args.count.max(MIN_ARP_TRIES) =>
-            {
-                return Ok(Request::Absent);
-            }
             Peer::Unknown { arp_requests } => {
+                let first = *self.first_arp.get_or_insert(now);
+                if is_absent(self.args, arp_requests, now.duration_since(first)) {
+                    return Ok(Request::Absent);
+                }
                 let frame = self.station.who_has(target);
                 self.send(&frame.context("an ARP request that cannot be")?)?;
                 self.peer = Peer::Unknown {
@@ -296,5 +305,36 @@ impl Pinger<'_> {
         let sent = self.pair.tx.send(&mut std::iter::once(buffer))?;
         ensure!(sent == 1, "the ring is full: the ADI does not send");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        ping: Ping,
+    }
+
+    #[test]
+    fn a_target_is_absent_after_enough_requests_and_the_timeout() {
+        let args = |words: &str| {
+            let words = format!("ping --adi a --ip 10.0.0.1 {words} 10.0.0.2");
+            Words::try_parse_from(words.split_whitespace())
+                .unwrap()
+                .ping
+        };
+        let seconds = Duration::from_secs;
+        let usual = args("");
+        assert!(!is_absent(&usual, 3, seconds(9)));
+        assert!(is_absent(&usual, 4, seconds(2)));
+        assert!(is_absent(&args("-c 1"), 3, seconds(1)));
+        let patient = args("-c 5 -W 30000");
+        assert!(!is_absent(&patient, 50, seconds(29)));
+        assert!(is_absent(&patient, 60, seconds(30)));
     }
 }

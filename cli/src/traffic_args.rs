@@ -70,7 +70,7 @@ pub(crate) struct Ping {
     /// Time between requests, in milliseconds; 0: the next on each reply
     #[arg(short, long, default_value_t = 1000, value_name = "MS")]
     pub(crate) interval: u64,
-    /// The timeout of a reply, in milliseconds
+    /// The timeout of a reply, in milliseconds; ARP requests are sent for at least as long
     #[arg(short = 'W', long, default_value_t = 1000, value_name = "MS")]
     pub(crate) timeout: u64,
     /// Bytes of payload
