@@ -26,7 +26,7 @@ held() {
     holder=$!
     retry 20 grep -q ready "$work/log" || { cat "$work/log"; return 1; }
 }
-usable() { adit ping --adi "$(adi_device "$1")" --ip 10.99.0.3 -i 10 -c 5 -q 10.99.0.1; }
+usable() { adit ping -W 30000 --adi "$(adi_device "$1")" --ip 10.99.0.3 -i 10 -c 5 -q 10.99.0.1; }
 check "a process has a group" held holder
 check "an ADI of a group is not deleted" refused "Device or resource busy" "" adi_state "$(adi_port 2)" inactive
 kill -9 "$holder"
@@ -34,7 +34,7 @@ wait "$holder" 2>/dev/null
 check "its ADIs are of use after it is killed" eval 'usable 1 && usable 2'
 check_equal "no page is pinned after it is killed" "$(pinned)" "$pins"
 check "a process has a group again" held reset
-check "the function is reset" timeout 20 sh -c "echo 1 >/sys/bus/pci/devices/$nic/reset"
+check "the function is reset" within 20 sh -c "echo 1 >/sys/bus/pci/devices/$nic/reset"
 check "the process loses both ADIs" eval 'wait "$holder" && grep -q lost "$work/log" || { cat "$work/log"; false; }'
 check "the ADIs are in no group after the reset" eval 'held holder && kill -9 "$holder" && ! wait "$holder" &&
     usable 1 && usable 2'

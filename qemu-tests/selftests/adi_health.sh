@@ -24,12 +24,12 @@ clear
 uuid=$(cat /proc/sys/kernel/random/uuid)
 types=/sys/class/mdev_bus/$nic/mdev_supported_types
 check "a mediated ADI is created" eval 'echo "$uuid" >"$types/adit-1q/create"'
-retry 5 test -e /sys/bus/mdev/devices/$uuid/iommu_group
+retry 20 test -e /sys/bus/mdev/devices/$uuid/iommu_group
 check "automatic recovery can be switched off" \
     devlink health set $dl reporter adi_faults auto_recover false
 faulty() { python3 "$SELFTEST_LIB/adi_faulty.py" "$@"; }
 check "a queue with an unmapped address stops" faulty "$(basename $aux/adit.adi.*)" 0x77777000
-check_equal "adi_faults reports one error" "$(retry 5 state adi_faults error; health adi_faults '.state + " \(.error)"')" \
+check_equal "adi_faults reports one error" "$(retry 20 state adi_faults error; health adi_faults '.state + " \(.error)"')" \
     "error 1"
 dump() { devlink -j health dump show $dl reporter adi_faults | jq -c ".adis$1"; }
 check_equal "the dump shows the reason, the queue and the address" \
@@ -43,7 +43,7 @@ check_equal "the reporter is healthy after recovery" "$(health adi_faults '.stat
 check "the dump can be cleared" clear
 check_equal "the cleared dump is empty" "$(dump '')" "[]"
 clear
-check "a fault of the mediated ADI is reported" eval 'faulty "$uuid" 0x88888000 && retry 5 state adi_faults error'
+check "a fault of the mediated ADI is reported" eval 'faulty "$uuid" 0x88888000 && retry 20 state adi_faults error'
 check_equal "the dump names the mediated ADI by its UUID" "$(dump '[] | [.mdev, .sfnum, .reason]')" \
     "[\"$uuid\",null,\"NOT_MAPPED\"]"
 devlink health recover $dl reporter adi_faults
@@ -54,7 +54,7 @@ echo 1 >"/sys/bus/mdev/devices/$uuid/remove"
 registers() { setpci -s "$nic" COMMAND="$1":2; }
 check "memory decoding of the function can be disabled" registers 0
 check "activating an ADI fails without registers" eval '! adi_up 2'
-check "control_plane reports the error" retry 10 state control_plane error
+check "control_plane reports the error" retry 20 state control_plane error
 check_equal "the existing ADI is dead" "$(cat $aux/adit.adi.*/state)" dead
 check "recovery without registers fails with a reason" refused "" "function reset failed" devlink health recover $dl reporter control_plane
 registers 2

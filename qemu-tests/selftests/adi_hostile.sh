@@ -17,8 +17,10 @@ check "several processes can unmap registered memory at the same time" \
     python3 "$SELFTEST_LIB/adi_unmappers.py" "$(adi_device 1)" 5
 check_equal "no page is pinned after the races" "$(pinned)" "$before"
 adit ping --adi "$(adi_device 2)" --ip 10.99.0.4 -q &
+# It takes seconds to start on a machine under load.
+retry 20 wire ping -c 1 -W 1 10.99.0.4
 check "the ADI works for the next owner" \
-    adit ping --adi "$(adi_device 1)" --ip 10.99.0.3 -i 10 -c 20 -q 10.99.0.4
+    adit ping -W 30000 --adi "$(adi_device 1)" --ip 10.99.0.3 -i 10 -c 20 -q 10.99.0.4
 adi_stop
 check "both ADIs are destroyed" eval 'adi_destroy 1 && adi_destroy 2'
 done_testing

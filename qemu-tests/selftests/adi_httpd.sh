@@ -3,7 +3,7 @@
 #
 # `adit httpd` on an ADI: TCP in user space on two queue pairs, with curl and raw connections from the
 # wire as clients; then in a podman container without a network, with one ADI by CDI.
-# TIMEOUT: 400
+# TIMEOUT: 600
 . "$SELFTEST_LIB/adi.sh"
 plan 31
 
@@ -29,7 +29,7 @@ ip4=10.99.0.3 ip6=fd99::3
 dir=/scratch/httpd
 log=/tmp/httpd.log
 json=/tmp/httpd.json
-get() { wire curl -sS --max-time 60 --path-as-is "$@"; }
+get() { wire curl -sS --max-time 150 --path-as-is "$@"; }
 code() { get -o /dev/null -w '%{http_code}' "$@"; }
 # counter GROUP NAME: a counter of the server, from its report at the end or at /stats.
 counter() { jq ".$1.$2" <$json; }
@@ -46,13 +46,13 @@ ln -s /etc/passwd /srv/httpd/passwd
 check "an ADI with two queue pairs is created" adi_create 1 max_io_eqs 2
 one=$(adi_device 1)
 adit -o json httpd --adi "$one" --address $ip4/24 --address $ip6/64 --root /srv/httpd --name web --stats \
-    --head-timeout 4 --grace 90 --max-connections 300 >$json 2>$log &
+    --head-timeout 10 --grace 180 --max-connections 300 >$json 2>$log &
 server=$!
 # The server takes seconds to start on a machine under load.
 check "the server answers over IPv4" retry 20 served $ip4
 check "the server answers over IPv6" retry 20 served "[$ip6]"
 check_equal "the index of a folder is served" "$(get http://$ip4/sub/)" sub
-check_equal "60 MB, which are not cached, arrive unchanged" "$(wire bash -c "curl -sS --max-time 100 http://$ip4/big | sha256sum")" "$sum"
+check_equal "60 MB, which are not cached, arrive unchanged" "$(wire bash -c "curl -sS --max-time 200 http://$ip4/big | sha256sum")" "$sum"
 check_equal "requests of a client share a connection" \
     "$(get -w '%{num_connects} ' -o /dev/null -o /dev/null -o /dev/null "http://$ip4/[1-3]")" "1 0 0 "
 echoed() { get --json '{"a": 1}' "http://$ip4/echo?q=1" | jq -e '.server == "web" and .body == "{\"a\": 1}" and .target == "/echo?q=1" and (.client | startswith("10.99.0.1:"))'; }
@@ -63,21 +63,21 @@ check_equal "a link out of the folder is not served" "$(code http://$ip4/passwd)
 check_equal "a body over the limit is refused" "$(wire bash -c "head -c 100000 /dev/zero | curl -sS --max-time 60 -o /dev/null -w '%{http_code}' --data-binary @- http://$ip4/echo")" 413
 check_equal "another port is refused at once" "$(wire curl -s --max-time 10 http://$ip4:81/; echo $?)" 7
 check "200 connections at a time get whole files" eval \
-    '[[ $(wire bash -c "rm -rf $dir/out && mkdir $dir/out && curl -sS --max-time 100 -Z --parallel-max 200 --parallel-immediate -o \"$dir/out/#1\" \"http://$ip4/small?[1-400]\" && cat $dir/out/* | tr -d x | wc -c && cat $dir/out/* | wc -c" | tr "\n" " ") == "0 600000 " ]]'
+    '[[ $(wire bash -c "rm -rf $dir/out && mkdir $dir/out && curl -sS --max-time 200 -Z --parallel-max 200 --parallel-immediate -o \"$dir/out/#1\" \"http://$ip4/small?[1-400]\" && cat $dir/out/* | tr -d x | wc -c && cat $dir/out/* | wc -c" | tr "\n" " ") == "0 600000 " ]]'
 get http://$ip4/stats >$json.stats
 check "both queue pairs have served requests" jq -e '.requests_by_worker | length == 2 and all(. > 0)' $json.stats
 check "no frame was dropped for a wrong checksum" jq -e '.tcp.dropped_checksum == 0 and .tcp.dropped_malformed == 0' $json.stats
 # Pipelined requests, in one segment.
 pipelined() {
     local text
-    text=$(wire bash -c "exec 3<>/dev/tcp/$ip4/80 && printf 'GET / HTTP/1.1\r\nHost: h\r\n\r\n%.0s' {1..20} >&3 && printf 'GET /sub/ HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n' >&3 && timeout 20 cat <&3")
+    text=$(wire bash -c "exec 3<>/dev/tcp/$ip4/80 && printf 'GET / HTTP/1.1\r\nHost: h\r\n\r\n%.0s' {1..20} >&3 && printf 'GET /sub/ HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n' >&3 && timeout 100 cat <&3")
     (($(grep -c '^HTTP/1.1 200' <<<"$text") == 21)) && [[ $text == *sub ]]
 }
 check "21 pipelined requests are answered in order" pipelined
-slow() { [[ $(wire bash -c "exec 3<>/dev/tcp/$ip4/80 && printf 'GET / HT' >&3 && timeout 20 head -n 1 <&3") == *408* ]]; }
+slow() { [[ $(wire bash -c "exec 3<>/dev/tcp/$ip4/80 && printf 'GET / HT' >&3 && timeout 100 head -n 1 <&3") == *408* ]]; }
 check "a head that does not end is answered with 408" slow
 # Its rest is not read before the file `go` is there: no machine is so slow, or so fast, that it ends first.
-wire --bg slow bash -c "curl -sS --max-time 200 http://$ip4/big | { head -c 1000000; until test -e $dir/go; do sleep 0.1; done; cat; } >$dir/slow"
+wire --bg slow bash -c "curl -sS --max-time 400 http://$ip4/big | { head -c 1000000; until test -e $dir/go; do sleep 0.1; done; cat; } >$dir/slow"
 check "a download has begun" retry 20 wire test -s $dir/slow
 kill -USR1 $server
 kill $server

@@ -20,7 +20,7 @@ first=$(uuid)
 check "mdevctl starts a mediated ADI" mdevctl start -u $first -p $nic --type adit-2q
 check_equal "mdevctl lists the mediated ADI" "$(mdevctl list | cut -d' ' -f1)" $first
 check_equal "the mediated ADI has two queue pairs" "$(occupancy adis) $(occupancy queue_pairs)" "1 2"
-check "the mediated ADI has a VFIO group" eval '[[ -e /dev/vfio/$(basename $(readlink /sys/bus/mdev/devices/$first/iommu_group)) ]]'
+check "the mediated ADI has a VFIO group" retry 20 eval '[[ -e /dev/vfio/$(basename $(readlink /sys/bus/mdev/devices/$first/iommu_group)) ]]'
 mediated=$(devlink -j port show | jq -r '.port | keys[0]')
 check_equal "devlink shows the mediated ADI" "$(port_field $mediated '.function | .state + " \(.max_io_eqs)"')" "active 2"
 check "devlink cannot remove the mediated ADI" refused busy "owned by mdev $first" devlink port del $mediated

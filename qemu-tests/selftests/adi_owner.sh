@@ -36,7 +36,7 @@ for round in 1 2 3; do
     check "round $round: an owner under traffic is killed" eval 'sends "$one" && kill -9 "$owner"'
     wait "$owner" 2>/dev/null
     check "round $round: the ADI works for the next owner" retry 5 \
-        adit ping --adi "$one" --ip 10.99.0.3 -i 10 -c 5 -q 10.99.0.1
+        adit ping -W 30000 --adi "$one" --ip 10.99.0.3 -i 10 -c 5 -q 10.99.0.1
 done
 
 unread() { "$@" | true; return "${PIPESTATUS[0]}"; }
@@ -52,15 +52,15 @@ check "the driver of the ADI unbinds under traffic" unbind "$one"
 wait "$first"
 check_equal "the owner of the unbound ADI exits with an error" "$?" 1
 check "the error names the reason" eval 'cat "$ktap_output.one"; grep "the ADI is taken away" "$ktap_output.one"'
-check "the other ADI still works" wire ping -c 3 -i 0.2 -W 5 10.99.0.4
+check "the other ADI still works" wire ping -c 3 -i 0.2 -w 30 10.99.0.4
 adit-load -u "$nic"
 check_equal "no page is pinned after the driver is unloaded" "$(pinned)" "$before"
-check "the owner of the other ADI exits when the function is unbound" eval '! kill -0 $second 2>/dev/null'
+check "the owner of the other ADI exits when the function is unbound" retry 20 eval '! kill -0 $second 2>/dev/null'
 wait "$second"
 check_equal "the owner of the other ADI exits with an error" "$?" 1
 check "the error names the reason" eval 'cat "$ktap_output.two"; grep "the ADI is taken away" "$ktap_output.two"'
 check "the module is unloaded" test ! -e /sys/module/adit
 check "the function works after the module is loaded again" eval 'adi_start && adi_create 1 &&
-    adit ping --adi "$(adi_device 1)" --ip 10.99.0.3 -i 10 -c 5 -q 10.99.0.1'
+    adit ping -W 30000 --adi "$(adi_device 1)" --ip 10.99.0.3 -i 10 -c 5 -q 10.99.0.1'
 rm -f "$ktap_output".*
 done_testing

@@ -26,7 +26,7 @@ next() {
 }
 check "an owner shares its doorbells and is killed" retry 20 printed "the owner is gone"
 check "shared doorbells reach no register when the next owner has the ADI" eval '
-    adit ping --adi "$(adi_device 1)" --ip 10.99.0.3 -i 10 -c 5 -q 10.99.0.1 && next "nowhere"'
+    adit ping -W 30000 --adi "$(adi_device 1)" --ip 10.99.0.3 -i 10 -c 5 -q 10.99.0.1 && next "nowhere"'
 check "shared doorbells reach no register when the ADI is destroyed" eval 'adi_destroy 1 && next "still nowhere"'
 unbind() { echo "$nic" >"/sys/bus/pci/devices/$nic/driver/unbind"; }
 check "the function unbinds while shared doorbells are mapped" eval 'unbind && next "for good"'

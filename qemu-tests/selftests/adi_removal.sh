@@ -74,7 +74,8 @@ check "prune removes orphans in another folder" eval \
     'adit adi create --name far --cdi --cdi-dir "$folder" && devlink port del "$dl/$(json far port_index)" && adit adi prune && rmdir "$folder"'
 uuid=$(</proc/sys/kernel/random/uuid)
 check "a mediated ADI is created" eval 'echo "$uuid" >"/sys/class/mdev_bus/$nic/mdev_supported_types/adit-1q/create"'
-group() { basename "$(readlink -f "/sys/bus/mdev/devices/$uuid/iommu_group")"; }
+# It becomes a VFIO device after it is created.
+group() { retry 20 test -e "/sys/bus/mdev/devices/$uuid/iommu_group" && basename "$(readlink -f "/sys/bus/mdev/devices/$uuid/iommu_group")"; }
 first=$(group)
 numbers=$(numbers "/dev/vfio/$first")
 check "a mediated ADI created again under its UUID has a new identity" eval \

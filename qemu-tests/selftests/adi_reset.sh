@@ -7,7 +7,7 @@
 . "$SELFTEST_LIB/adi.sh"
 . "$SELFTEST_LIB/memory.sh"
 plan 32
-check "adit is bound to the NIC" adit-load $nic
+check "adit is bound to the NIC" adi_start
 # The identity of an ADI: everything but the state of its queues.
 identity() { (cd "$aux/$1" && cat instance port id vport pasid queues mac sfnum && readlink iommu_group); }
 reset() { echo 1 >"/sys/bus/pci/devices/$nic/reset"; }
@@ -34,7 +34,7 @@ check "the owner is notified of the reset and gets errors afterwards" eval \
 check_equal "no page is pinned after the reset" "$(pinned)" "$pins"
 for device in $two $three web; do
     check "$device works for an owner that opens it after the reset" \
-        adit ping --adi "$device" --ip 10.99.0.3 -i 10 -c 5 -q 10.99.0.1
+        adit ping -W 30000 --adi "$device" --ip 10.99.0.3 -i 10 -c 5 -q 10.99.0.1
 done
 check "a new ADI is created beside them" eval 'adi_create 5 && [[ $(occupancy adis) == 4 ]]'
 check_equal "the new ADI has an id of its own" "$(cat $aux/adit.adi.*/id | sort -u | wc -l)" 4

@@ -18,7 +18,7 @@ unshare --mount bash -c "mount --bind '$rules' /usr/lib/udev/rules.d && mount --
 daemon=$!
 trap 'kill $daemon; adit_restore >/dev/null 2>&1; rm -rf "$ktap_output"* "$rules" "$etc" /dev/adit' EXIT
 check "udev is running" retry 20 udevadm control --ping
-settle() { udevadm settle --timeout=20; }
+settle() { udevadm settle --timeout=100; }
 link() { readlink -f "/dev/adit/$1"; }
 show() { adit -o json adi show "$1" | jq -r ".$2"; }
 left() { adit -o json adi list | jq '[.[] | select(.state == "orphan")] | length'; }
@@ -29,7 +29,7 @@ check_equal "the by-name link points to the node of the ADI" "$(link by-name/web
 check_equal "the by-device link points to the node of the ADI" "$(link "by-device/$(show web device)")" "$(show web vfio_group)"
 check_equal "the node belongs to the group adit" "$(command stat -c '%g %a' "$(show web vfio_group)")" "990 660"
 check "a member of the group can use the ADI" eval \
-    'setpriv --reuid 1000 --regid 1000 --groups 990 bash -c "ulimit -l unlimited; adit ping --adi $(show web device) --ip 10.99.0.3 -i 10 -c 3 -q 10.99.0.1"'
+    'setpriv --reuid 1000 --regid 1000 --groups 990 bash -c "ulimit -l unlimited; adit ping -W 30000 --adi $(show web device) --ip 10.99.0.3 -i 10 -c 3 -q 10.99.0.1"'
 check "other users cannot use the ADI" eval \
     '[[ $(setpriv --reuid 1000 --regid 1000 --clear-groups adit ping --adi $(show web device) --ip 10.99.0.3 10.99.0.1 2>&1) == *"user 0 and group 990, with mode 0660"* ]]'
 first=$(show web vfio_group)

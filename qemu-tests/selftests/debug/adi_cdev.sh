@@ -20,16 +20,16 @@ check "each ADI accesses only its own memory" python3 "$SELFTEST_LIB/adi_isolati
 
 adit pktgen --adi "$one" --seconds 100 send >/dev/null &
 owner=$!
-sleep 2
 node=/dev/vfio/devices/$(ls "$aux/$one/vfio-dev")
-check "adit opens the device node" eval 'ls -l /proc/$owner/fd | grep -F "$node"'
+has_node() { ls -l "/proc/$owner/fd" | grep -F "$node"; }
+check "adit opens the device node" retry 20 has_node
 check "the owner is killed under traffic" kill -9 "$owner"
 wait "$owner" 2>/dev/null
 check "the ADI works for the next owner" retry 5 \
-    adit ping --adi "$one" --ip 10.99.0.3 -i 10 -c 5 -q 10.99.0.1
+    adit ping -W 30000 --adi "$one" --ip 10.99.0.3 -i 10 -c 5 -q 10.99.0.1
 adit pktgen --adi "$one" --seconds 100 send >/dev/null 2>&1 &
 owner=$!
-sleep 2
+retry 20 has_node
 check "the driver of the ADI unbinds under traffic" eval 'echo "$one" >"$(readlink -f "$aux/$one/driver")/unbind"'
 wait "$owner"
 check_equal "the owner exits with an error" "$?" 1

@@ -17,19 +17,20 @@ adi_start() {
 # waits until it is a VFIO device.
 adi_create() {
     adi_up "$1" hw_addr "$(printf '02:00:00:00:01:%02x' "$1")" "${@:2}" || return
-    retry 5 adi_device "$1" >/dev/null
+    retry 20 adi_device "$1" >/dev/null
 }
 
-# adi_device SFNUM: the name of its auxiliary device, once it is a VFIO device.
+# adi_device SFNUM: the name of its auxiliary device, once it is a VFIO device, which has a node.
 adi_device() {
     local device
     for device in "$aux"/adit.adi.*; do
-        [[ -e $device/iommu_group && $(<"$device/sfnum") == "$1" ]] || continue
+        [[ $(<"$device/sfnum") == "$1" && -n $(ls "$device/vfio-dev") ]] || continue
+        [[ -e /dev/vfio/$(basename "$(readlink "$device/iommu_group")") ]] || continue
         basename "$device"
         return
     done
     return 1
-}
+} 2>/dev/null
 
 # adi_group SFNUM: its VFIO group.
 adi_group() { basename "$(readlink "$aux/$(adi_device "$1")/iommu_group")"; }

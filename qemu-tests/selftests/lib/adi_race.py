@@ -4,6 +4,7 @@ adi_race.py ADI SECONDS. vfio_iommu_type1 hits a BUG() if memory is pinned again
 is unmapped."""
 
 import os
+import select
 import sys
 import time
 
@@ -17,17 +18,21 @@ memory = adi.map(IOVA, PAGES)
 adi.register(IOVA, PAGES)
 adi.unregister(IOVA, PAGES)
 end = time.monotonic() + float(sys.argv[2])
+limit = end + 60
+working, done = os.pipe()
 unmapper = os.fork()
-counts = {}
-while time.monotonic() < end:
-    if unmapper == 0:
+if unmapper == 0:
+    os.close(done)
+    # Until the other process closes its end.
+    while not select.select([working], [], [], 0)[0]:
         adi.unmap(IOVA, PAGES)
         adi.map(IOVA, PAGES)
-        continue
+    os._exit(0)
+counts = {}
+while time.monotonic() < end or ("done" not in counts and time.monotonic() < limit):
     result = outcome(adi.register, IOVA, PAGES)
     counts[result] = counts.get(result, 0) + 1
-if unmapper == 0:
-    os._exit(0)
+os.close(done)
 _, status = os.waitpid(unmapper, 0)
 print(f"# registered: {counts}")
 # Some registrations succeed, and every unmap does.

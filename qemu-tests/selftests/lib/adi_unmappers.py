@@ -19,7 +19,7 @@ def unmapper(iova):
     message = struct.pack("<IIQQ", REGISTER, 24, 7, 0) + struct.pack(
         "<QQII", iova, PAGES * PAGE, 3, 0)
     count = 0
-    while time.monotonic() < end:
+    while time.monotonic() < end or (count == 0 and time.monotonic() < end + 30):
         adi.map(iova, PAGES)
         # The reply may be that of another process.
         count += outcome(os.pwrite, adi.fd, message, region(MAILBOX)) == "done"

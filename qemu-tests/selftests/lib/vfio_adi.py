@@ -28,9 +28,13 @@ REGISTER, UNREGISTER, GET_FAULT = 0x80000001, 0x80000002, 0x0AD10003
 READ, WRITE = 1, 2
 TX, RX, TX_COMPLETION, RX_BUFFER = range(4)
 
+# The seconds in which must come what the device has to do: it may not run for a while.
+PATIENCE = 60
+
 PAGE = 4096
 LEN = 64  # entries of each ring
 BUFFER = 2048
+UNICAST = 0
 
 
 def region(index, at=0):
@@ -93,7 +97,7 @@ class Adi:
         fcntl.ioctl(self.fd, SET_IRQS, struct.pack("IIIIIi", 24, flags, index, 0, count, fd))
         return fd
 
-    def signalled(self, index, seconds=3):
+    def signalled(self, index, seconds=PATIENCE):
         """Returns `True` if the eventfd of an index is signalled in time."""
         fd = self.events[index]
         if not select.select([fd], [], [], seconds)[0]:
@@ -196,7 +200,7 @@ class Driver:
         self.sent += 1
         self.ring(self.tx_tail, self.sent % LEN)
 
-    def complete(self, seconds=2):
+    def complete(self, seconds=PATIENCE):
         """Returns `True` if the next frame is completed in time."""
         generation = 1 - self.completed // LEN % 2
         at = PAGE + self.completed % LEN * 4
@@ -214,15 +218,19 @@ class Driver:
         self.posted += 1
         self.ring(self.buffer_tail, self.posted % LEN)
 
-    def receive(self, seconds=2):
-        """The length of the next received frame, None if there is none in time."""
+    def receive(self, seconds=PATIENCE):
+        """The length of the next received frame to one station, None if there is none in time."""
         generation = 1 - self.taken // LEN % 2
         at = 2 * PAGE + self.taken % LEN * 32
         for _ in range(int(seconds * 100)):
             word = struct.unpack_from("<H", self.memory, at + 4)[0]
             if word >> 14 & 1 == generation:
                 self.taken += 1
-                return word & 0x3FFF
+                # Not what the wire may ask all stations for, such as ARP requests.
+                if self.memory[at] >> 6 == UNICAST:
+                    return word & 0x3FFF
+                self.post(self.received)
+                return self.receive(seconds)
             select.select([], [], [], 0.01)
         return None
 

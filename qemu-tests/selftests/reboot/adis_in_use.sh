@@ -11,8 +11,8 @@ check "two ADIs are created" eval 'adi_create 1 && adi_create 2'
 sends() { # sends SFNUM: starts an owner that sends, and waits for its frames
     local counter
     counter=$aux/$(adi_device "$1")/statistics/tx_packets
-    setsid adit pktgen --adi "$(adi_device "$1")" --seconds 600 send </dev/null >/dev/null 2>&1 &
-    retry 15 eval '(($(<"$counter") > 100))'
+    setsid adit pktgen --adi "$(adi_device "$1")" --seconds 3600 send </dev/null >/dev/null 2>&1 &
+    retry 30 eval '(($(<"$counter") > 100))'
 }
 check "the owner of the first ADI sends" sends 1
 check "the owner of the second ADI sends" sends 2

@@ -20,6 +20,6 @@ check "an ADI with the device name of web exists" eval \
 check "the runtime hook refuses the specification of web" eval 'text=$(hook 2>&1); [[ $? != 0 && $text == *"is gone"* ]]'
 check "no ADI is named web" eval '[[ $(adit -o json adi list) != *web* ]]'
 check "prune removes the specification" eval 'adit adi prune --cdi-dir ${spec%/*} && [[ ! -e $spec ]]'
-check "an ADI pings the wire" adit ping --adi "$(adi_device 1)" --ip 10.99.0.3 -i 10 -c 5 10.99.0.1
+check "an ADI pings the wire" adit ping -W 30000 --adi "$(adi_device 1)" --ip 10.99.0.3 -i 10 -c 5 10.99.0.1
 check "adit is unloaded" adit-load -u "$nic"
 done_testing
