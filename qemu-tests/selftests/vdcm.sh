@@ -23,9 +23,9 @@ check "the queues come up" client up
 check "the memory of the client is pinned once" eval '(($(pinned) - pins == 512))'
 check "the client pings the wire" client ping 10.99.0.1 20
 check "interrupts have reached the client" eval '[[ ! $client_line =~ " 0 interrupts" ]]'
-echo "serve 4" >&"$client_fd"
-check "the wire pings the client" wire ping -c 3 -i 0.2 -W 5 10.99.0.3
-check "the client has answered" client_answers "ok serve 4"
+echo "serve 3" >&"$client_fd"
+check "the wire pings the client" wire ping -c 3 -i 0.2 -w 30 10.99.0.3
+check "the client has answered" client_answers "ok serve 3"
 check "other memory is mapped and unmapped under running queues" eval \
     'client map more && client unmap more && client ping 10.99.0.1 3'
 check "the queues go down and come up" eval 'client down && client up && client ping 10.99.0.1 3'

@@ -40,7 +40,7 @@ podman kill web >/dev/null
 exec {web_fd}>&-
 wait "$web_pid" 2>/dev/null
 check "the device of a killed container is idle" retry 10 eval '[[ $(vdev_state web) == idle ]]'
-check_equal "no page of the containers is pinned" "$(pinned)" "$pins"
+check_equal "no page of the containers is pinned" "$(unpinned "$pins")" "$pins"
 check "devices and ADIs are destroyed" eval 'adit vdev destroy --all && adi_destroy 1 && adi_destroy 2'
 check "the daemon stops" vdcm_stop
 containers_end

@@ -3,7 +3,7 @@
 #
 # `adit vdev` and the daemon as processes: every command in both formats, errors, permissions, a daemon
 # that is killed and started again. Starts with the commands of the daemon's README.
-# TIMEOUT: 120
+# TIMEOUT: 240
 . "$SELFTEST_LIB/ktap.sh"
 plan 45
 folder=$(mktemp -d)
@@ -41,7 +41,7 @@ as() { setpriv --reuid "$1" --regid "$1" --clear-groups "${@:2}"; }
 client() {
     exec {client_fd}> >(exec vdev_client "$1" 10.9.0.1 >"$folder/client" 2>&1)
     client_pid=$!
-    retry 10 grep -q "ok connected" "$folder/client" || { cat "$folder/client"; return 1; }
+    retry 30 grep -q "ok connected" "$folder/client" || { cat "$folder/client"; return 1; }
 }
 
 # The commands of README: the first one starts the daemon.

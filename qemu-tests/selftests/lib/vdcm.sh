@@ -54,7 +54,7 @@ client_start() {
 client_answers() {
     client_lines=$((client_lines + 1))
     client_has_line() { (($(wc -l <"$client_out") >= client_lines)); }
-    retry 30 client_has_line || { cat "$client_out" "$vdcm_log"; return 1; }
+    retry 90 client_has_line || { cat "$client_out" "$vdcm_log"; return 1; }
     client_line=$(sed -n "${client_lines}p" "$client_out")
     echo "$client_line"
     [[ $client_line == "$1"* ]] || { cat "$vdcm_log"; return 1; }

@@ -35,7 +35,7 @@ check "idpf is unloaded" vm_prints 120 "vm: unloaded"
 check "the VM powers itself down" vm_ends 240
 check "its kernel's log has no warning" eval 'grep -q "^\[" "$vm_console" && ! grep "^\[" "$vm_console" | grep -E -f "$SELFTEST_LIB/klog-patterns"'
 check "the device is idle" retry 20 eval '[[ $(vdev_state web) == idle ]]'
-check_equal "no page is pinned any more" "$(retry 20 eval '[[ $(pinned) == "$pins" ]]'; pinned)" "$pins"
+check_equal "no page is pinned any more" "$(unpinned "$pins")" "$pins"
 check "the device is destroyed" eval 'adit vdev destroy web && adi_destroy 1'
 check "the daemon stops" vdcm_stop
 rm -rf "$vdcm_folder"

@@ -34,6 +34,13 @@ pub(crate) enum Received {
     Nothing,
 }
 
+impl Received {
+    /// Returns whether it is to be answered with an echo reply, as opposed to ARP's.
+    pub(crate) fn is_echo_reply(&self) -> bool {
+        matches!(self, Self::Answer(frame) if array(frame, 12) == Some(IPV4))
+    }
+}
+
 /// The host.
 #[derive(Clone, Copy)]
 pub(crate) struct Station {

@@ -35,6 +35,9 @@ const RSS_KEY_LEN: u16 = vport::RSS_KEY_LEN as u16;
 /// The time in which an answer must come.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The time in which the frames must come that another station was asked to send.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The time between looks at the queues if there are several: a thread sleeps on one vector.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -124,12 +127,12 @@ impl Driver {
         }
     }
 
-    /// Receives for some seconds; returns the number of UDP's datagrams in each queue.
-    fn flows(&mut self, time: Duration) -> Result<String> {
+    /// Receives `count` of UDP's datagrams; returns their number in each queue, also if fewer come.
+    fn flows(&mut self, count: u32) -> Result<String> {
         let mut seen = vec![0_u32; self.pairs.len()];
-        self.receive(time, |received, queue| {
+        self.receive(PATIENCE, |received, queue| {
             seen[queue] += u32::from(matches!(received, Received::Datagram));
-            None::<()>
+            (seen.iter().sum::<u32>() >= count).then_some(())
         })?;
         let seen: Vec<_> = seen.iter().map(u32::to_string).collect();
         Ok(seen.join(" "))
@@ -178,16 +181,16 @@ impl Driver {
                 pair.stop(&mut self.vf).map(|()| String::new())
             }
             ["ping", peer, count] => self.ping(peer.parse()?, count.parse()?),
-            ["serve", seconds] => {
-                let time = Duration::from_secs(seconds.parse()?);
-                let mut answers = 0;
-                self.receive(time, |received, _| {
-                    answers += u32::from(matches!(received, Received::Answer(_)));
-                    None::<()>
+            ["serve", count] => {
+                let (mut answers, count) = (0_u32, count.parse()?);
+                let all = self.receive(PATIENCE, |received, _| {
+                    answers += u32::from(received.is_echo_reply());
+                    (answers >= count).then_some(())
                 })?;
+                ensure!(all.is_some(), "{answers} echo requests have come");
                 Ok(format!("{answers} answers"))
             }
-            ["flows", seconds] => self.flows(Duration::from_secs(seconds.parse()?)),
+            ["flows", count] => self.flows(count.parse()?),
             // Memory that no queue uses is mapped and unmapped under running queues.
             ["map", "more"] => self.vf.map_more().map(|()| String::new()),
             ["unmap", "more"] => self.vf.unmap_more().map(|()| String::new()),
