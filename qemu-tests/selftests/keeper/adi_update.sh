@@ -49,13 +49,14 @@ before=$(resets)
 for round in 1 2 3 4; do
     count=$(frames) known=$(answered)
     check "the device process is replaced, round $round" eval 'replaced HUP "$(keeper)"'
-    check "requests are answered over the same connection" retry 30 answered_more $((known + 5))
-    check "the other ADI answers pings" retry 20 wire ping -c 3 -i 0.2 -W 2 $other4
+    check "requests are answered over the same connection" eval \
+        'retry 30 answered_more $((known + 5)) || { diagnose 80; answers | tail -n 5; false; }'
+    check "the other ADI answers pings" retry 20 wire ping -c 3 -i 0.2 -w 30 $other4
     check "the counters of the ADIs go on" eval '(($(retry 10 device_metrics >/dev/null; frames) > count))'
 done
 # Idle queues are asleep after some time, and their owner kicks.
 sleep 3
-check "an ADI that was idle answers pings" wire ping -c 3 -i 0.2 -W 5 $other4
+check "an ADI that was idle answers pings" wire ping -c 3 -i 0.2 -w 30 $other4
 check_equal "no request has failed or opened another connection" "$(answers | grep -v '^0 200$')" "1 200"
 wire --kill requests
 check_equal "the download is complete, over one connection" \

@@ -29,12 +29,8 @@ lose_segments() {
 tcp_goes_on() {
     tx=$(moved TX) rx=$(moved RX)
     retry 60 moves_on && return
+    diagnose 5201
     tail -n 8 "$ktap_output.iperf"
-    ss -tin dport = :5201
-    wire ss -tin sport = :5201
-    adit ct -L -p tcp --dport 5201
-    adit ct -S
-    device_metrics | grep -E 'drop|invalid' | grep -v ' 0$'
     return 1
 }
 
