@@ -50,20 +50,22 @@ expect "1,000 requests got an answer" '(($(requests "$answers") == 1000))'
 expect "all three containers answered" '(($(wc -l <<<"$answers") == 3))'
 
 step "Load: wrk with 32 connections for 8 s; the NIC's connections meanwhile"
-wire --bg load sh -c "wrk -t 2 -c 32 -d 8s --latency http://$node_address/ >/scratch/demo-wrk 2>&1"
+wire --bg load sh -c "wrk -t 2 -c 32 -d 8s --timeout 60s --latency http://$node_address/ >/scratch/demo-wrk 2>&1"
 sleep 4
 control ct -L -p tcp --orig-dst $node_address --state ESTABLISHED 2>/dev/null | head -n 6 | indent
 echo "   …"
-retry 20 wire grep -q Transfer /scratch/demo-wrk
+retry 60 wire grep -q Transfer /scratch/demo-wrk
 wire grep -E 'Latency|99%|Requests/sec|Socket errors' /scratch/demo-wrk | indent
 expect "no request of wrk failed" '! wire grep -q "Socket errors\|Non-2xx" /scratch/demo-wrk'
 
 step "Under load the container \`two' is killed, and its endpoint leaves the service"
-# A request a second on connections that stay: one for each container at least.
+# A request a second on connections that stay, the last of which closes: one for each container at least.
 wire rm -f /scratch/demo-held
 wire --bg held sh -c 'for i in $(seq 12); do
-    { for j in $(seq 8); do printf "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n"; sleep 1; done |
-        timeout 20 socat -t 2 - TCP:'$node_address':80 >/scratch/demo-held-$i; } & done; wait
+    { for j in $(seq 8); do
+        printf "GET /echo HTTP/1.1\r\nHost: h\r\n"; [ $j != 8 ] || printf "Connection: close\r\n"
+        printf "\r\n"; sleep 1
+    done | timeout 60 socat -t 15 - TCP:'$node_address':80 >/scratch/demo-held-$i; } & done; wait
     touch /scratch/demo-held'
 must retry 20 wire sh -c '[ $(grep -l "200 OK" /scratch/demo-held-* | wc -l) = 12 ]'
 must podman kill two
@@ -72,7 +74,7 @@ answers=$(node_ask 500)
 echo "$answers" | indent
 expect "500 requests after the kill got an answer" '(($(requests "$answers") == 500))'
 expect "none of them came from the killed container" '[[ $answers != *two* ]]'
-retry 20 wire test -e /scratch/demo-held
+retry 90 wire test -e /scratch/demo-held
 held=$(wire sh -c 'for f in /scratch/demo-held-*; do
     echo "$(grep -o "\"server\": *\"[a-z]*\"" $f | sort -u | tr -d "\n ") $(grep -c "200 OK" $f)"; done')
 sort <<<"$held" | uniq -c | indent
