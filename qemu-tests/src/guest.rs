@@ -24,14 +24,18 @@ use crate::tree::Tree;
 use crate::wire::{self, Wire};
 
 /// Timeout for QEMU to create its sockets.
-const SOCKETS: Duration = Duration::from_secs(20);
+const SOCKETS: Duration = Duration::from_secs(60);
 
 /// Interval at which QEMU and the processes besides it are polled while a command runs.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Timeout for QEMU to exit after the guest or a command of its monitor has announced it. Processes
 /// besides QEMU may exit before.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Timeout for QEMU's announcement of its end after a process besides it has exited: which of the two is
+/// seen first is a matter of chance.
+const ANNOUNCEMENT: Duration = Duration::from_secs(2);
 
 /// The outcome of a command in the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -249,15 +253,19 @@ impl Guest {
             return Ok(None);
         };
         // When a guest powers itself down, they exit as well.
-        if self.monitor.announced().is_some() {
+        if self.monitor.announced(ANNOUNCEMENT).is_some() {
             if let Some(status) = self.wait_for_qemu()? {
                 return self.end_of_qemu(status).map(Some);
             }
         }
-        if self.monitor.quit().is_ok() {
-            self.wait_for_qemu()?;
+        // So do those that served a QEMU which has crashed, or was killed.
+        let gone = self.monitor.quit().is_err();
+        match self.wait_for_qemu()? {
+            Some(status) if gone || (end.is_success() && !status.success()) => {
+                self.end_of_qemu(status).map(Some)
+            }
+            _ => Ok(Some(end)),
         }
-        Ok(Some(end))
     }
 
     /// Returns the end of a guest whose agent no longer replies.
@@ -410,8 +418,12 @@ fn start_virtiofsd(entrance: Entrance, share: &str, run: &Path) -> Result<Proces
         if let Some(status) = child.try_wait()? {
             bail!("virtiofsd ended ({status})\n{}", postmortem(run));
         }
-        if start.elapsed() > Duration::from_secs(10) {
-            bail!("virtiofsd does not listen after 10 s\n{}", postmortem(run));
+        if start.elapsed() > SOCKETS {
+            bail!(
+                "virtiofsd does not listen after {} s\n{}",
+                SOCKETS.as_secs(),
+                postmortem(run)
+            );
         }
         std::thread::sleep(Duration::from_millis(5));
     }

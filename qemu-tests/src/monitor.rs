@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 use serde_json::{json, Value};
 
-/// Timeout for the rest of QEMU's events once its process has exited.
-const DRAIN: Duration = Duration::from_secs(1);
+/// Timeout for the rest of QEMU's events once its process has exited, which end with its socket.
+const DRAIN: Duration = Duration::from_secs(20);
 
 /// A connection to a QMP socket of QEMU that has no other user.
 pub(crate) struct Monitor {
@@ -52,9 +52,10 @@ impl Monitor {
         })
     }
 
-    /// Returns the reason of the SHUTDOWN event, if QEMU has sent one so far.
-    pub(crate) fn announced(&mut self) -> Option<&str> {
-        self.reason = self.reason.take().or_else(|| self.shutdown.try_recv().ok());
+    /// Returns the reason of the SHUTDOWN event, if QEMU sends one within `timeout`.
+    pub(crate) fn announced(&mut self, timeout: Duration) -> Option<&str> {
+        let wait = |shutdown: &mpsc::Receiver<String>| shutdown.recv_timeout(timeout).ok();
+        self.reason = self.reason.take().or_else(|| wait(&self.shutdown));
         self.reason.as_deref()
     }
 
@@ -103,7 +104,7 @@ mod tests {
             assert_eq!(first, "{\"execute\":\"qmp_capabilities\"}\n");
             client.write_all(lines.as_bytes())
         });
-        let monitor = Monitor::connect(&path, Duration::from_secs(5))?;
+        let monitor = Monitor::connect(&path, Duration::from_secs(60))?;
         server.join().expect("the server")?;
         Ok(monitor)
     }
@@ -117,7 +118,7 @@ mod tests {
              \"data\": {\"guest\": true, \"reason\": \"guest-shutdown\"}}\n",
         )?;
         assert_eq!(monitor.final_reason(), Some("guest-shutdown"));
-        assert_eq!(monitor.announced(), Some("guest-shutdown"));
+        assert_eq!(monitor.announced(Duration::ZERO), Some("guest-shutdown"));
         Ok(())
     }
 

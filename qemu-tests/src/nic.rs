@@ -18,6 +18,9 @@ use crate::wire::interface;
 /// which PASIDs require.
 const FIRST_SLOT: usize = 5;
 
+/// Timeout for a device process to listen, which it does once its P4 program is compiled.
+const LISTENS: Duration = Duration::from_secs(60);
+
 /// Address of `adit-nic`'s metrics, in the wire's network.
 pub const METRICS: &str = "127.0.0.1:9905";
 
@@ -161,10 +164,11 @@ impl Nic {
                     binary.display()
                 );
             }
-            if start.elapsed() > Duration::from_secs(10) {
+            if start.elapsed() > LISTENS {
                 bail!(
-                    "{} does not listen on its socket after 10 s",
-                    binary.display()
+                    "{} does not listen on its socket after {} s",
+                    binary.display(),
+                    LISTENS.as_secs()
                 );
             }
             std::thread::sleep(Duration::from_millis(10));

@@ -18,9 +18,11 @@ pub const MAX_DATA: usize = 1 << 20;
 /// Bit of the channels that the guest opened, so that the two sides never choose the same one.
 pub const GUEST_CHANNEL: u32 = 1 << 31;
 
-/// Maximum time that a pipe without output may delay the exit status of a command that ended: a
-/// background process that inherited the pipe must not block it forever.
-const DRAIN: Duration = Duration::from_millis(500);
+/// Number of times that a pipe without output may delay the exit status of a command that ended, each by
+/// [`LOOK`]: a background process that inherited the pipe must not block it forever. Several short
+/// times: the thread that reads the pipe runs between two of them, also if the machine stood still.
+const LOOKS: u32 = 20;
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Type of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +204,14 @@ fn watch(mut child: Child, channel: u32, to: &SharedWriter) {
     drop(done);
     let status = child.wait().map_or(126, shell_status);
     // A pump reports data that it forwarded, and drops its sender at the end of its pipe.
-    while drained.recv_timeout(DRAIN).is_ok() {}
+    let mut idle = 0;
+    while idle < LOOKS {
+        match drained.recv_timeout(LOOK) {
+            Ok(()) => idle = 0,
+            Err(mpsc::RecvTimeoutError::Timeout) => idle += 1,
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+        }
+    }
     send(to, &Frame::new(channel, Kind::Exit, status.to_le_bytes()));
 }
 

@@ -14,7 +14,7 @@ use crate::proto::{execute, send, shell_status, Frame, Kind, SharedWriter};
 use crate::sandbox::{Entrance, Sandbox};
 
 /// Time that a background command has to exit on SIGTERM.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Returns the interface of wire `index` on the host's side.
 pub fn interface(index: usize) -> String {

@@ -55,7 +55,7 @@ echo 1 >"${nic%/class}/remove"
 [ ! -e "$nic" ]
 echo 1 >/sys/bus/pci/rescan
 [ -e "$nic" ]
-for _ in $(seq 50); do [ ! -e "${nic%/class}/net" ] || break; sleep 0.2; done
+for _ in $(seq 500); do [ ! -e "${nic%/class}/net" ] || break; sleep 0.2; done
 sleep 1
 dev=$(ls "${nic%/class}/net")
 ip link set "$dev" up
