@@ -4,9 +4,12 @@
 //!
 //! ```sh
 //! cargo run --release -p adit-pipeline --example node_bench -- [--quick] [--only KIND] [SERVICES CONNECTIONS]
+//! valgrind --tool=callgrind target/release/examples/node_bench [--only KIND] [SERVICES CONNECTIONS] --batches COUNT
 //! ```
 //!
 //! `--only` measures the kinds of packets whose names contain KIND; `--only changes` the changes.
+//! `--batches` processes that many batches of each kind and nothing else: two runs with different
+//! numbers have the instructions of a packet as their difference.
 //!
 //! The last line is a report in JSON.
 
@@ -37,7 +40,17 @@ const ROWS: [(Kind, &str, &[usize]); 7] = [
 ];
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let place = arguments
+        .iter()
+        .position(|argument| argument == "--batches");
+    let batches = place.map(|at| {
+        let count = arguments
+            .drain(at..)
+            .nth(1)
+            .and_then(|count| count.parse().ok());
+        count.expect("--batches needs a number, as the last argument")
+    });
     let is_quick = arguments.iter().any(|argument| argument == "--quick");
     let only = arguments.iter().skip_while(|a| *a != "--only").nth(1);
     let is_wanted = |name: &str| only.is_none_or(|only| name.contains(only.as_str()));
@@ -49,6 +62,9 @@ fn main() {
     let time = Duration::from_millis(if is_quick { 200 } else { 1000 });
     let node = Node::new(services, 2 * count + 4 * OPENED as u32);
     let connections = Connections::open(&node, count);
+    if let Some(batches) = batches {
+        return forward(&node, &connections, batches, is_wanted);
+    }
     println!("{services} services, {count} connections, one core:");
     println!(
         "{:38} {:>5} | {:>6} {:>7} | {:>6} {:>6} {:>6} | {:>5}",
@@ -93,6 +109,23 @@ fn main() {
         rows.join(","),
         json(&beside)
     );
+}
+
+/// Processes that many batches of each kind, and measures nothing.
+fn forward(
+    node: &Node,
+    connections: &Connections,
+    batches: usize,
+    is_wanted: impl Fn(&str) -> bool,
+) {
+    let mut next = connections.count();
+    for (kind, _, sizes) in ROWS.into_iter().filter(|row| is_wanted(row.0.name())) {
+        let mut forwarder = Forwarder::new(node, connections, kind, sizes, next);
+        for _ in 0..batches {
+            forwarder.batch();
+        }
+        next = forwarder.next();
+    }
 }
 
 /// The members of a JSON object.

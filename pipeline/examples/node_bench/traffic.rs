@@ -62,6 +62,11 @@ impl Connections {
         service(n.wrapping_mul(0x9e37_79b1) % node.services)
     }
 
+    /// The number of connections.
+    pub(super) fn count(&self) -> u32 {
+        self.endpoints.len() as u32
+    }
+
     /// Opens connections, with three segments each.
     pub(super) fn open(node: &Node, count: u32) -> Connections {
         let mut core = Core::new(node);
