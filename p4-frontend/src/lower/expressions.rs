@@ -35,11 +35,10 @@ impl<'a> Lower<'a, '_> {
             ExprKind::Binary(op, a, b) => self.binary(*op, a, b),
             ExprKind::Ternary(condition, yes, no) => {
                 let dst = self.temporary(ty, expr.span)?;
-                let condition = self.value(condition)?;
-                let other = self.branch(condition, false);
+                let other = self.branch_on(condition, false)?;
                 self.value_into(yes, dst)?;
                 let end = self.jump();
-                self.land(other);
+                self.land_all(other);
                 self.value_into(no, dst)?;
                 self.land(end);
                 Ok(dst)
@@ -225,6 +224,30 @@ impl<'a> Lower<'a, '_> {
         let x = self.kept(a, &[b])?;
         let y = self.value(b)?;
         self.operate(op, (x, left), (y, right), a)
+    }
+
+    /// Emits jumps that are taken if a condition's value is `when`; their targets are set later. An
+    /// operand that decides the condition jumps itself, without a value of the whole.
+    pub(super) fn branch_on(&mut self, condition: &'a Expr, when: bool) -> Result<Vec<usize>> {
+        self.go_on(condition.span)?;
+        let is_known = self.known(condition)?.is_some();
+        match &condition.kind {
+            ExprKind::Unary(UnaryOp::Not, operand) if !is_known => self.branch_on(operand, !when),
+            ExprKind::Binary(op @ (BinaryOp::And | BinaryOp::Or), a, b) if !is_known => {
+                let decides = *op == BinaryOp::Or;
+                let mut first = self.branch_on(a, decides)?;
+                let mut jumps = self.branch_on(b, when)?;
+                match decides == when {
+                    true => jumps.append(&mut first),
+                    false => self.land_all(first),
+                }
+                Ok(jumps)
+            }
+            _ => {
+                let value = self.value(condition)?;
+                Ok(vec![self.branch(value, when)])
+            }
+        }
     }
 
     /// Applies an operator to values in slots.

@@ -260,6 +260,11 @@ impl<'a> Lower<'a, '_> {
         self.aim(jump, target);
     }
 
+    /// The same for several jumps.
+    fn land_all(&mut self, jumps: Vec<usize>) {
+        jumps.into_iter().for_each(|jump| self.land(jump));
+    }
+
     fn aim(&mut self, jump: usize, target: u32) {
         if let Some(Inst::Jump { to } | Inst::Branch { to, .. } | Inst::IfEnding { to }) =
             self.body.code.get_mut(jump)

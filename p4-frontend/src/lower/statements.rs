@@ -32,19 +32,18 @@ impl<'a> Lower<'a, '_> {
             StatementKind::Assign(left, op, right) => self.assign(left, *op, right),
             StatementKind::Call(expr) => self.call(expr).map(|_| ()),
             StatementKind::If(condition, yes, no) => {
-                let condition = self.value(condition)?;
-                let other = self.branch(condition, false);
+                let other = self.branch_on(condition, false)?;
                 let first = self.statement(yes);
                 let second = match no {
                     Some(no) => {
                         let end = self.jump();
-                        self.land(other);
+                        self.land_all(other);
                         let result = self.statement(no);
                         self.land(end);
                         result
                     }
                     None => {
-                        self.land(other);
+                        self.land_all(other);
                         Ok(())
                     }
                 };
@@ -83,11 +82,8 @@ impl<'a> Lower<'a, '_> {
                 self.statements(init)?;
                 let top = self.here();
                 let end = match condition {
-                    Some(condition) => {
-                        let condition = self.value(condition)?;
-                        Some(self.branch(condition, false))
-                    }
-                    None => None,
+                    Some(condition) => self.branch_on(condition, false)?,
+                    None => Vec::new(),
                 };
                 let inner = self.in_loop(body)?;
                 for jump in inner.continues {
@@ -96,9 +92,8 @@ impl<'a> Lower<'a, '_> {
                 self.statements(update)?;
                 let back = self.jump();
                 self.aim(back, top);
-                for jump in end.into_iter().chain(inner.breaks) {
-                    self.land(jump);
-                }
+                self.land_all(end);
+                self.land_all(inner.breaks);
                 Ok(())
             }
             StatementKind::ForIn(decl, range, body) => self.for_in(decl, range, body),

@@ -110,6 +110,23 @@ fn code_ends_and_jumps_stay_inside() {
 }
 
 #[test]
+fn operands_of_conditions_branch_themselves() {
+    let program =
+        ingress("apply { if (h.h.a == 1 && !(h.h.b == 2 || h.h.a == h.h.b)) { h.h.b = 3; } }")
+            .unwrap();
+    let code = program.functions.iter().flat_map(|function| &function.code);
+    let branches = code.filter_map(|inst| match inst {
+        Inst::Branch { when, to, .. } => Some((*when, *to)),
+        _ => None,
+    });
+    let branches: Vec<(bool, u32)> = branches.collect();
+    let Some((_, end)) = branches.first() else {
+        panic!("the condition has no branch");
+    };
+    assert_eq!(branches, [(false, *end), (true, *end), (true, *end)]);
+}
+
+#[test]
 fn what_cannot_be_run_is_named() {
     let error = ingress("apply { static_assert(1 == 2, \"no\"); }").unwrap_err();
     assert!(error.contains("static_assert fails: no"), "{error}");
