@@ -91,16 +91,10 @@ impl Tracker {
         prepared.located.map(|(connection, _)| connection)
     }
 
-    /// Prefetches what the lookup of a packet needs beside the index: to be called when the part of
-    /// the index has arrived, which the preparation of some other packets takes.
-    pub fn prefetch(&self, prepared: &Prepared) {
-        if let Some(wanted) = &prepared.wanted {
-            self.table.prefetch_slots(wanted.hash);
-        }
-    }
-
-    /// As [`Tracker::prefetch`], and keeps the place that the lookup begins with.
-    fn prefetch_candidate(&self, prepared: &mut Prepared) {
+    /// Prefetches what the lookup of a packet needs beside the index, and keeps the place that the
+    /// lookup begins with: to be called when the part of the index has arrived, which the preparation
+    /// of some other packets takes.
+    pub fn prefetch(&self, prepared: &mut Prepared) {
         if let Some(wanted) = &mut prepared.wanted {
             wanted.candidate = self.table.prefetch_slots(wanted.hash);
         }
@@ -125,7 +119,7 @@ impl Tracker {
             }
             window[number % WINDOW] = inputs.get(number).map(|input| self.prepare(input));
             if let Some(prepared) = &mut window[(number + WINDOW / 2) % WINDOW] {
-                self.prefetch_candidate(prepared);
+                self.prefetch(prepared);
             }
         }
     }

@@ -159,7 +159,7 @@ impl PreparedPacket {
     /// Prefetches its connection, if that has not been done.
     pub(super) fn prefetch(&mut self, tracker: &Tracker) {
         if !std::mem::replace(&mut self.is_prefetched, true) {
-            tracker.prefetch(&self.prepared);
+            tracker.prefetch(&mut self.prepared);
         }
     }
 
