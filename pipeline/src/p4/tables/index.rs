@@ -3,6 +3,7 @@
 //! so that it changes atomically: readers need no lock and either see a record or do not. A full
 //! bucket overflows into the next one.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::p4::memory::{prefetch, Words};
@@ -32,6 +33,12 @@ fn record_of(word: u64) -> Option<u32> {
         0 | u32::MAX => None,
         n => Some(n - 1),
     }
+}
+
+/// The slot of its bucket in which a record is looked for first.
+fn home(hash: u64) -> usize {
+    // Bits that select no bucket of the largest table, and are not in the slot.
+    (hash >> 24) as usize % PLACES
 }
 
 impl Index {
@@ -70,7 +77,8 @@ impl Index {
     #[inline]
     pub(super) fn candidate(&self, hash: u64) -> Option<u32> {
         let line = &self.places[self.bucket(hash) * PLACES..][..PLACES];
-        let words = line.iter().map(|place| place.load(Acquire));
+        let slots = (0..PLACES).map(|n| &line[(home(hash) + n) % PLACES]);
+        let words = slots.map(|place| place.load(Acquire));
         let mut alike = words.filter(|word| (word ^ hash) >> 32 == 0);
         alike.find_map(record_of)
     }
@@ -92,14 +100,22 @@ impl Index {
         let last = bucket.wrapping_sub(1) & self.mask;
         loop {
             let line = self.places[bucket * PLACES..].first_chunk::<PLACES>()?;
-            // Without branches: a record's slot within a line is unpredictable. The first slot's bit
-            // is the lowest.
-            let mut alike = 0u32;
-            for place in line.iter().rev() {
-                let differs = (place.load(Acquire) ^ hash) >> 32;
-                alike = alike.wrapping_add(alike) + u32::from(differs == 0);
-            }
-            while alike != 0 {
+            // Most records are in the first of these. The others without branches: which of them a record
+            // is in is unpredictable. The first slot's bit is the lowest.
+            let differs = |place: &AtomicU64| (place.load(Acquire) ^ hash) >> 32;
+            let first = home(hash);
+            let mut alike = u32::from(differs(&line[first]) == 0) << first;
+            let mut others = !(1 << first);
+            loop {
+                if alike == 0 {
+                    for place in line.iter().rev() {
+                        alike = alike.wrapping_add(alike) + u32::from(differs(place) == 0);
+                    }
+                    alike &= std::mem::take(&mut others);
+                    if alike == 0 {
+                        break;
+                    }
+                }
                 let n = alike.trailing_zeros() as usize;
                 alike &= alike - 1;
                 // The slot may have another record by now; `is_it` compares all of the key.
@@ -123,7 +139,7 @@ impl Index {
         let mut bucket = self.bucket(hash);
         for _ in 0..=self.mask {
             let line = &self.places[bucket * PLACES..][..PLACES];
-            for place in line {
+            for place in (0..PLACES).map(|n| &line[(home(hash) + n) % PLACES]) {
                 let old = place.load(Relaxed);
                 if record_of(old).is_none() {
                     place.store(word(hash, record), Release);
@@ -148,5 +164,61 @@ impl Index {
         let ends_here = line.iter().any(|place| place.load(Relaxed) == 0);
         self.places[place.0].store(if ends_here { 0 } else { GONE }, Release);
         ends_here
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Records that belong into the same slot of the same bucket are found in other slots and buckets,
+    /// also after the one that has the slot is removed and another one takes it.
+    #[test]
+    fn records_that_share_their_first_slot_are_found() {
+        let index = Index::new(40).unwrap();
+        let (bucket, slot) = (3, 6);
+        let hash = |record: u32| u64::from(record) << 32 | slot << 24 | bucket;
+        let has = |record: u32| index.find(hash(record), |found| found == record) == Some(record);
+        for record in 0..20 {
+            assert!(index.insert(hash(record), record));
+            assert_eq!(
+                index
+                    .search(hash(record), &mut |r| r == record)
+                    .unwrap()
+                    .0
+                     .0
+                    / PLACES,
+                bucket as usize + record as usize / PLACES
+            );
+        }
+        assert_eq!(
+            index.search(hash(0), &mut |r| r == 0).unwrap().0 .0 % PLACES,
+            slot as usize
+        );
+        assert!((0..20).all(has) && !has(20));
+        for record in (0..20).step_by(3) {
+            let (place, _) = index.search(hash(record), &mut |r| r == record).unwrap();
+            index.remove(place);
+            assert!(!has(record));
+            assert_eq!(index.find(hash(record), |_| true), None);
+        }
+        assert!((0..20).all(|record| has(record) == (record % 3 != 0)));
+        index.insert(hash(100), 100);
+        assert!(has(100) && index.candidate(hash(100)) == Some(100));
+        assert!((0..20).all(|record| has(record) == (record % 3 != 0)));
+    }
+
+    /// A record is found although the first slot has one whose hash is alike.
+    #[test]
+    fn equal_hashes_are_told_apart() {
+        let index = Index::new(40).unwrap();
+        let hash = 0x1234_5678_0500_0001;
+        for record in 0..12 {
+            index.insert(hash, record);
+        }
+        for record in 0..12 {
+            assert_eq!(index.find(hash, |found| found == record), Some(record));
+        }
+        assert_eq!(index.find(hash, |found| found == 12), None);
     }
 }
