@@ -88,6 +88,15 @@ impl<'s> Environment<'s> {
         self.take(table, found, frame)
     }
 
+    /// The result of a lookup in a table without entries.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    #[inline]
+    pub(super) fn miss(&mut self, table: u32, of: &Table, frame: &mut [u64]) -> Applied {
+        let local = &*self.local;
+        let found = of.miss(frame, || local.hit());
+        self.take(table, found, frame)
+    }
+
     /// Records a lookup's result for the packet; resolves members and groups of a profile.
     #[inline(always)]
     fn take(&mut self, table: u32, found: Found, frame: &mut [u64]) -> Applied {

@@ -4,7 +4,7 @@
 use adit_p4_frontend::ir::{limbs_of, Inst, Slot};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
-use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, Value};
+use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, MemFlags, Value};
 use cranelift_frontend::Switch;
 
 use super::context::{at, EXIT, GOING_ON, REJECTED, TOO_LONG, WAIT};
@@ -14,6 +14,11 @@ use super::inline::Node;
 use crate::p4::effects::Effects;
 use crate::p4::machine::MAX_STEPS;
 use crate::p4::tables::is_selector;
+
+/// Memory flags of reads of tables, which others write.
+fn in_tables() -> MemFlags {
+    MemFlags::new().with_notrap()
+}
 
 impl Translator<'_, '_> {
     fn call(&mut self, helper: FuncRef, arguments: &[u32]) -> Option<Value> {
@@ -224,22 +229,75 @@ impl Translator<'_, '_> {
                 action,
                 arms,
             } => {
-                self.pack_key(*table);
                 let effects = self.effects_of_packed(*table, *hit, *action);
-                let mut result = None;
-                self.in_memory(&effects, |t| {
-                    result = t.call(t.helpers.apply, &[*table]);
-                });
-                let result = match result {
-                    Some(result) if self.of.may_suspend(*table) => self.wait(result),
-                    Some(result) => result,
-                    None => self.number(0),
+                // A packet that adds an entry needs the key.
+                let result = match self.of.learns(*table) {
+                    true => self.apply(*table, &effects),
+                    false => self.apply_unless_empty(*table, &effects),
                 };
                 self.take_applied(block, result, *hit, *action, arms);
             }
             Node::Plain(_) | Node::Cost(_) => {}
         }
         self.fill(open);
+    }
+
+    /// Looks up. Returns the result.
+    fn apply(&mut self, table: u32, effects: &Effects) -> Value {
+        self.pack_key(table);
+        let mut result = None;
+        self.in_memory(effects, |t| result = t.call(t.helpers.apply, &[table]));
+        match result {
+            Some(result) if self.of.may_suspend(table) => self.wait(result),
+            Some(result) => result,
+            None => self.number(0),
+        }
+    }
+
+    /// Looks up if the table has entries: otherwise its key is not needed.
+    fn apply_unless_empty(&mut self, table: u32, effects: &Effects) -> Value {
+        // A lookup that suspends needs all values in memory, and knows none after it.
+        match self.of.may_suspend(table) {
+            true => self.store_all(),
+            false => {
+                self.store_runs(&effects.reads);
+                self.store_runs(&effects.touches);
+            }
+        }
+        let known = self.known.clone();
+        let (miss, look_up, on) = (
+            self.b.create_block(),
+            self.b.create_block(),
+            self.b.create_block(),
+        );
+        let result = self.b.append_block_param(on, I64);
+        let tables = self.context_word(at::TABLES);
+        let place = self.of.count_offset(table);
+        let count = self.b.ins().load(I64, in_tables(), tables, place);
+        self.b.ins().brif(count, look_up, &[], miss, &[]);
+
+        self.b.switch_to_block(miss);
+        let missed = match self.call(self.helpers.miss, &[table]) {
+            Some(missed) => missed,
+            None => self.number(0),
+        };
+        self.b.ins().jump(on, &[missed.into()]);
+
+        self.b.switch_to_block(look_up);
+        let found = self.apply(table, effects);
+        self.b.ins().jump(on, &[found.into()]);
+
+        self.b.switch_to_block(on);
+        // What the key has read is known on one of the ways only.
+        match self.of.may_suspend(table) {
+            true => self.known.clear(),
+            false => {
+                self.known = known;
+                self.forget(&effects.writes);
+                self.forget(&effects.touches);
+            }
+        }
+        result
     }
 
     /// Returns whether no end is pending before the last node.

@@ -7,6 +7,7 @@ use super::{Leave, WaitsFor};
 use crate::p4::environment::{Environment, Forward, Requests};
 use crate::p4::machine::{Applied, End, Machine};
 use crate::p4::packet::Writer;
+use crate::p4::tables::Table;
 
 /// [`Context::end`] while no end is pending.
 pub(super) const GOING_ON: u64 = 0;
@@ -64,6 +65,8 @@ pub(super) struct Context<'a, 'h> {
     pub(super) hash: u64,
     /// The queue that the packet was sent from.
     pub(super) input_queue: u64,
+    /// The tables of the program, of which the code reads whether they have entries.
+    pub(super) tables: *const Table,
     pub(super) bridge: *mut Bridge<'a, 'h>,
 }
 
@@ -96,6 +99,7 @@ pub(super) mod at {
     pub(in crate::p4::native) const HASH: i32 = offset_of!(Context<'_, '_>, hash) as i32;
     pub(in crate::p4::native) const INPUT_QUEUE: i32 =
         offset_of!(Context<'_, '_>, input_queue) as i32;
+    pub(in crate::p4::native) const TABLES: i32 = offset_of!(Context<'_, '_>, tables) as i32;
 }
 
 /// The part of the context that only Rust uses.

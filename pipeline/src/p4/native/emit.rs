@@ -16,7 +16,7 @@ use crate::p4::bits::mask;
 use crate::p4::effects::{Effects, SlotRange};
 use crate::p4::externs::{self, Order};
 use crate::p4::fields::Flat;
-use crate::p4::tables::{may_suspend, Plan};
+use crate::p4::tables::{learns, may_suspend, Plan, Table};
 
 /// References to the helpers in a function.
 pub(super) struct Helpers {
@@ -29,6 +29,7 @@ pub(super) struct Helpers {
     pub(super) clear: FuncRef,
     pub(super) in_turn: FuncRef,
     pub(super) count: FuncRef,
+    pub(super) miss: FuncRef,
 }
 
 /// Maximum length of a run of limbs that is translated limb by limb.
@@ -70,6 +71,21 @@ impl Source<'_> {
     /// Returns whether a lookup in a table may suspend.
     pub(super) fn may_suspend(&self, table: u32) -> bool {
         may_suspend(&self.program.tables[table as usize])
+    }
+
+    /// Returns whether packets add entries to a table.
+    pub(super) fn learns(&self, table: u32) -> bool {
+        learns(&self.program.tables[table as usize])
+    }
+
+    /// The offset of a table's number of entries, from the first table on: the engine has one table
+    /// for each that the program declares.
+    pub(super) fn count_offset(&self, table: u32) -> i32 {
+        assert!(
+            (table as usize) < self.program.tables.len(),
+            "no table {table}"
+        );
+        (table as usize * size_of::<Table>() + Table::COUNT) as i32
     }
 
     /// Returns whether packets execute a call in their order.

@@ -40,6 +40,13 @@ pub(super) extern "C" fn apply(context: &mut Shared<'_>, table: u32) -> u64 {
     }
 }
 
+/// Runs the default action of a table that has no entries.
+pub(super) extern "C" fn miss(context: &mut Shared<'_>, table: u32) -> u64 {
+    let bridge = bridge(context);
+    let of = bridge.host.table(table);
+    applied_word(&bridge.host.miss(table, of, &mut bridge.machine.frame))
+}
+
 /// Calls an extern that packets execute in their order, or suspends until it is the packet's turn.
 pub(super) extern "C" fn in_turn(context: &mut Shared<'_>, call: u32) -> u64 {
     let bridge = bridge(context);

@@ -54,7 +54,7 @@ fn refused(error: impl std::fmt::Display) -> Untranslated {
 }
 
 /// The helpers: name, parameter types after the context, and return types.
-const HELPERS: [(&str, &[Type], &[Type]); 9] = [
+const HELPERS: [(&str, &[Type], &[Type]); 10] = [
     ("apply", &[I32], &[I64]),
     ("external", &[I32], &[]),
     ("count_direct", &[I32], &[]),
@@ -64,6 +64,7 @@ const HELPERS: [(&str, &[Type], &[Type]); 9] = [
     ("clear", &[I32, I32], &[]),
     ("in_turn", &[I32], &[I64]),
     ("count", &[I32, I64], &[]),
+    ("miss", &[I32], &[I64]),
 ];
 
 fn address(helper: &str) -> *const u8 {
@@ -76,6 +77,7 @@ fn address(helper: &str) -> *const u8 {
         "copy" => helpers::copy as *const u8,
         "in_turn" => helpers::in_turn as *const u8,
         "count" => helpers::count as *const u8,
+        "miss" => helpers::miss as *const u8,
         _ => helpers::clear as *const u8,
     }
 }
@@ -247,6 +249,7 @@ impl Native {
         let sums = host.local.sums.as_mut_ptr();
         let key = host.local.key.as_mut_ptr();
         let input_queue = host.local.input_queue.into();
+        let tables = host.state.tables.as_ptr();
         let (out, out_length, out_room) = packet.writer.space();
         let (resumed, applied) = match from {
             Begin::Start => (None, None),
@@ -282,6 +285,7 @@ impl Native {
             flow_id: 0,
             hash: 0,
             input_queue,
+            tables,
             bridge: &mut bridge,
         };
         (code.entry)(&mut context);
@@ -361,6 +365,7 @@ fn translate(
             clear: helpers[6],
             in_turn: helpers[7],
             count: helpers[8],
+            miss: helpers[9],
         },
         context: Value::from_u32(0),
         frame: Value::from_u32(0),

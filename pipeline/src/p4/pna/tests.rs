@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use adit_p4_frontend::ir::{Inst, Program};
+use adit_p4_frontend::ir::{Chosen, Inst, Match, Program};
 use adit_p4_frontend::source::NoIncludes;
 use adit_p4_frontend::{compile, Options};
 
 use super::*;
 use crate::offload::OnWire;
 use crate::p4::objects::{Count, MeterConfig, Object};
+use crate::p4::tables::{Action, Entry};
 use crate::p4::trace::{Event, MAX_TRACE};
 use crate::p4::{Engine, Worker};
 
@@ -19,7 +20,7 @@ fn program(parsers: &str, states: &str, control: &str) -> Program {
         "#include <adit.p4>
         header byte_t {{ bit<8> value; }}
         struct headers_t {{ byte_t first; byte_t second; }}
-        struct meta_t {{ bool is_again; bit<32> port; bit<8> sum; }}
+        struct meta_t {{ bool is_again; bit<32> port; bit<8> sum; bit<128> long; }}
         {parsers}
         parser P(packet_in pkt, out headers_t h, inout meta_t m,
                  in pna_main_parser_input_metadata_t istd) {{ {states} }}
@@ -355,5 +356,100 @@ fn what_ends_a_block_does_not_end_the_next() {
             (7, vec![1]),
         ];
         assert_eq!(sent_at_once(&mut worker, &packets), expected);
+    }
+}
+
+/// Tables with long keys: while they have no entry, machine code does not make the key, and all else is
+/// as if they were searched.
+#[test]
+fn tables_without_entries_run_their_default_actions() {
+    let tables = "control Tables(inout headers_t h, inout meta_t m) {
+        DirectCounter<bit<64>>(PNA_CounterType_t.PACKETS) hits;
+        action add(bit<8> value) { m.sum = m.sum + value; }
+        action set(bit<8> value, bit<8> more) { m.sum = value + more; }
+        table exact_keys {
+            key = { m.long: exact; h.first.value: exact; m.port: exact; }
+            actions = { add; set; }
+            default_action = set(0x10, 1);
+            pna_direct_counter = hits;
+        }
+        table masked_keys {
+            key = { m.long: ternary; h.second.value: range; h.first.value: ternary; }
+            actions = { add; set; }
+            default_action = add(0x20);
+        }
+        apply {
+            m.long = h.second.value ++ 112w7 ++ h.first.value;
+            bool is_hit = exact_keys.apply().hit;
+            hits.count();
+            m.is_again = masked_keys.apply().miss;
+            h.second.value = (is_hit ? 8w0x80 : 0) + (m.is_again ? 8w0x40 : 0) + m.sum + h.second.value;
+            h.first.value = h.first.value + (bit<8>) m.long[7:0];
+        }
+    }";
+    let states = "state start { pkt.extract(h.first); pkt.extract(h.second); transition accept; }";
+    let control = "Tables.apply(h, m); send_to_port((PortId_t) 1);";
+    let program = program(tables, states, control);
+    let table = |worker: &Worker, name: &str| {
+        let tables = worker.engine().tables();
+        let at = tables.iter().position(|t| t.spec().name.ends_with(name));
+        at.expect("the program has it")
+    };
+    let chosen = |action, arguments: &[u64]| Chosen {
+        action,
+        arguments: arguments.iter().map(|value| vec![*value]).collect(),
+    };
+    let entry = |keys, action| Entry {
+        keys,
+        priority: 1,
+        action: Action::Direct(action),
+        idle_timeout_ns: None,
+        opaque: Vec::new(),
+    };
+    let long = vec![3 | 7 << 8, 0x0200 << 48];
+    let exact = vec![
+        Match::Exact(long.clone()),
+        Match::Exact(vec![3]),
+        Match::Exact(vec![0]),
+    ];
+    let masked = vec![
+        Match::Ternary(long, vec![0xff, 0]),
+        Match::Range(vec![1], vec![2]),
+        Match::Any,
+    ];
+    for mut worker in workers(&program) {
+        let [by_exact, by_mask] = ["exact_keys", "masked_keys"].map(|name| table(&worker, name));
+        let expect = |worker: &mut Worker, both: [[u8; 2]; 2]| {
+            let frames = [[3u8, 2], [4, 2], [3, 2]];
+            let inputs = frames.each_ref().map(|frame| Input::new(0, frame));
+            let mut out = Vec::new();
+            worker.process(0, &inputs, &mut |_, output| match output {
+                Output::Sent(sent) => out.push(sent.headers.to_vec()),
+                Output::Dropped(reason) => panic!("{reason:?}"),
+            });
+            assert_eq!(out, [both[0], both[1], both[0]]);
+        };
+        // Misses in both: 0x40, 0x11 and 0x20 are added.
+        expect(&mut worker, [[6, 0x73], [8, 0x73]]);
+        let engine = worker.engine().clone();
+        let tables = engine.tables();
+        tables[by_exact]
+            .insert(&entry(exact.clone(), chosen(0, &[5])), 0)
+            .unwrap();
+        expect(&mut worker, [[6, 0x40 + 0x80 + 5 + 0x20 + 2], [8, 0x73]]);
+        tables[by_mask]
+            .insert(&entry(masked.clone(), chosen(1, &[1, 2])), 0)
+            .unwrap();
+        expect(&mut worker, [[6, 0x80 + 3 + 2], [8, 0x73]]);
+        let count = tables[by_exact].get(&exact, 1).unwrap().count.unwrap();
+        assert_eq!(count.packets, 4);
+        tables[by_exact].delete(&exact, 1).unwrap();
+        expect(&mut worker, [[6, 3 + 2], [8, 0x73]]);
+        tables[by_mask].delete(&masked, 1).unwrap();
+        tables[by_mask].set_default(chosen(0, &[1])).unwrap();
+        expect(
+            &mut worker,
+            [[6, 0x40 + 0x11 + 1 + 2], [8, 0x40 + 0x11 + 1 + 2]],
+        );
     }
 }

@@ -197,6 +197,13 @@ impl Table {
         self.complete(record, frame, hit)
     }
 
+    /// The default action of a table whose number of entries ([`Table::COUNT`]) was 0.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    #[inline(always)]
+    pub(in crate::p4) fn miss(&self, frame: &mut [u64], hit: impl FnOnce() -> Hit) -> Found {
+        self.complete(None, frame, hit)
+    }
+
     #[inline(always)]
     fn complete(&self, record: Option<u32>, frame: &mut [u64], hit: impl FnOnce() -> Hit) -> Found {
         let reached = record.unwrap_or_else(|| self.default.load(Acquire));

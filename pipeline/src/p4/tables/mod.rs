@@ -34,7 +34,7 @@ pub use key::MatchKind;
 pub(super) use key::Plan;
 pub use opaque::{MAX_OPAQUE, MAX_OPAQUE_TOTAL};
 #[cfg(feature = "jit")]
-pub(super) use {key::is_selector, staged::may_suspend};
+pub(super) use {key::is_selector, staged::learns, staged::may_suspend};
 
 use self::shape::Shape;
 use super::memory::{Epochs, Snapshot};
@@ -190,6 +190,10 @@ impl fmt::Debug for Table {
 }
 
 impl Table {
+    /// The offset of the number of entries, a word that machine code reads.
+    #[cfg(feature = "jit")]
+    pub(super) const COUNT: usize = std::mem::offset_of!(Table, count);
+
     /// Creates a table as declared by the program, with its entries.
     pub(super) fn new(mut spec: ir::Table, epochs: Arc<Epochs>) -> Result<Table, TableError> {
         let entries = std::mem::take(&mut spec.entries);

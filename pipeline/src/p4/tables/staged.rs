@@ -26,8 +26,14 @@ pub(in crate::p4) fn may_suspend(table: &ir::Table) -> bool {
     let kinds = table.keys.iter().filter(|key| !is_selector(key));
     let kinds: Vec<_> = kinds.map(|key| MatchKind::named(&key.kind)).collect();
     let is_exact = !kinds.is_empty() && kinds.iter().all(|kind| *kind == Some(MatchKind::Exact));
-    let learns = ("add_on_miss".to_owned(), ir::Constant::Bool(true));
-    is_exact || kinds == [Some(MatchKind::Lpm)] || table.properties.contains(&learns)
+    is_exact || kinds == [Some(MatchKind::Lpm)] || learns(table)
+}
+
+/// Returns whether packets add entries to a declared table.
+#[cfg(feature = "jit")]
+pub(in crate::p4) fn learns(table: &ir::Table) -> bool {
+    let property = ("add_on_miss".to_owned(), ir::Constant::Bool(true));
+    table.properties.contains(&property)
 }
 
 /// Results of the stages so far.
