@@ -6,6 +6,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use super::staged::FAR_BYTES;
 use crate::p4::memory::{prefetch, Words};
 
 const PLACES: usize = 8;
@@ -17,6 +18,8 @@ pub(super) struct Index {
     places: Words,
     /// The number of buckets minus one; it is a power of two.
     mask: usize,
+    /// Set if most of it is not in a core's cache.
+    is_far: bool,
 }
 
 /// The slot of a record.
@@ -48,8 +51,10 @@ impl Index {
         let buckets = (records.max(4) * 8 / 5)
             .div_ceil(PLACES)
             .next_power_of_two();
+        let places = Words::new(buckets * PLACES)?;
         Some(Index {
-            places: Words::new(buckets * PLACES)?,
+            is_far: places.len() * 8 >= FAR_BYTES,
+            places,
             mask: buckets - 1,
         })
     }
@@ -57,6 +62,13 @@ impl Index {
     /// The maximum number of slots in use.
     pub(super) fn room(&self) -> usize {
         self.places.len() / 8 * 5
+    }
+
+    /// Returns whether most of it is not in a core's cache.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    #[inline]
+    pub(super) fn is_far(&self) -> bool {
+        self.is_far
     }
 
     pub(super) fn bytes(&self) -> usize {

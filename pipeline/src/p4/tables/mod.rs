@@ -146,6 +146,8 @@ pub struct Table {
     records_hits: bool,
     learns: bool,
     is_keyless: bool,
+    /// Set if lookups may be staged.
+    has_stages: bool,
     /// Set if a hit is counted implicitly, as in v1model.
     counts_hits: bool,
     supports_timeout: bool,
@@ -233,6 +235,7 @@ impl Table {
             learns: false,
             supports_timeout: false,
             is_keyless: shape.spec.keys.is_empty(),
+            has_stages: (is_exact && !shape.spec.keys.is_empty()) || by_dir.is_some(),
             key_words: plan.length(),
             argument_slots: shape.argument_slots(),
             range_limbs: ranges.map(|(k, _)| limbs_of(k.width) as usize).collect(),

@@ -14,7 +14,7 @@ use crate::p4::memory::Pin;
 /// Number of stages before a lookup.
 pub(in crate::p4) const STAGES: usize = 3;
 /// Hash table size from which most of the table is not in a core's cache.
-const FAR_BYTES: usize = match cfg!(any(test, feature = "fuzzing")) {
+pub(super) const FAR_BYTES: usize = match cfg!(any(test, feature = "fuzzing")) {
     true => 1,
     false => 128 << 10,
 };
@@ -58,12 +58,13 @@ impl Table {
     /// Returns whether staged lookups pay off.
     #[inline]
     pub(in crate::p4) fn is_worth_staging(&self, pin: &Pin<'_>) -> bool {
-        let is_staged = match &self.search {
-            Search::Exact => !self.is_keyless,
+        if !self.has_stages || !self.index.read(pin).is_far() {
+            return false;
+        }
+        match &self.search {
             Search::Tuples { dir: Some(dir), .. } => !dir.has_overflowed(),
-            Search::Tuples { .. } => false,
-        };
-        is_staged && self.index.read(pin).bytes() >= FAR_BYTES
+            _ => true,
+        }
     }
 
     /// Runs the first stage, for a packed key.
