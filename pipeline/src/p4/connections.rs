@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use adit_conntrack::packet::Headers;
 use adit_conntrack::{
-    Checksums, Commit, CommitError, ConnectionRef, Family, Input, PacketBuffer, PolicyId, Prepared,
-    Protocol, Seed, Settings, Time, Tracked, Tracker, Translation, Zone,
+    Checksums, Commit, CommitError, ConnectionRef, CtState, Family, Input, PacketBuffer, PolicyId,
+    Prepared, Protocol, Seed, Settings, Time, Tracked, Tracker, Translation, Zone,
 };
 use adit_p4_frontend::ir::{Constant, ExternInstance, Program};
 
@@ -268,7 +268,9 @@ impl TrackedPacket {
         if self.tracked.must_drop() {
             return Err(DropReason::Helper);
         }
-        if self.tracked.translated().is_none() {
+        let state = self.tracked.state();
+        let is_translated = [CtState::SRC_NAT, CtState::DST_NAT].map(|bit| state.contains(bit));
+        if is_translated == [false; 2] && self.tracked.translated().is_none() {
             return Ok(taken);
         }
         // The headers from the IP header on are the last ones that the deparser has written: others

@@ -12,6 +12,8 @@ use crate::p4::hash::Algorithm;
 pub(in crate::p4) struct Operand {
     slot: u32,
     width: u32,
+    /// The bits of the first limb that a value may have.
+    mask: u64,
     pub(in crate::p4) flat: Flat,
 }
 
@@ -20,6 +22,7 @@ impl Operand {
         Operand {
             slot,
             width: layout.bits(),
+            mask: mask(layout.bits()),
             flat: Flat::new(layout),
         }
     }
@@ -100,15 +103,11 @@ impl Operand {
 
     /// Sets the first limb, of at most the value's width, and clears the others.
     pub(in crate::p4) fn set(&self, frame: &mut [u64], value: u64) {
-        let value = value & mask(self.width);
         // Nearly all have one limb.
-        match self.value_mut(frame) {
-            [only] => *only = value,
-            limbs => {
-                limbs.fill(0);
-                limbs[0] = value;
-            }
+        if self.flat.limbs > 1 {
+            self.value_mut(frame).fill(0);
         }
+        frame[self.slot as usize] = value & self.mask;
     }
 }
 

@@ -251,9 +251,9 @@ impl Native {
         let input_queue = host.local.input_queue.into();
         let tables = host.state.tables.as_ptr();
         let (out, out_length, out_room) = packet.writer.space();
-        let (resumed, applied) = match from {
-            Begin::Start => (None, None),
-            Begin::Again(waited, applied) => (Some(waited), applied),
+        let (end_before, steps, resume, applied) = match from {
+            Begin::Start => (GOING_ON, code.cost, 0, None),
+            Begin::Again(waited, applied) => (waited.end, waited.steps, waited.resume, applied),
         };
         let mut bridge = Bridge {
             leave,
@@ -272,9 +272,9 @@ impl Native {
             out,
             out_length: out_length as u64,
             out_room: out_room as u64,
-            end: resumed.map_or(GOING_ON, |waited| waited.end),
-            steps: resumed.map_or(code.cost, |waited| waited.steps),
-            resume: resumed.map_or(0, |waited| waited.resume),
+            end: end_before,
+            steps,
+            resume,
             applied: applied.map_or(0, |applied| applied_word(&applied)),
             key,
             sums,
