@@ -16,6 +16,9 @@ pub(in crate::p4) struct Piece {
     pub(in crate::p4) in_word: u8,
     /// Mask of the piece's width.
     pub(in crate::p4) mask: u64,
+    /// Set if the limb has no bits above the piece.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(in crate::p4) is_top: bool,
     /// Mask for the limb's other bits on a read: zero for the limb's first piece.
     keep: u64,
 }
@@ -51,6 +54,7 @@ impl Words {
                     in_limb: in_limb as u8,
                     in_word: in_word as u8,
                     mask: mask(count),
+                    is_top: done + count == leaf.width || in_limb + count == 64,
                     keep: u64::MAX,
                 };
                 pieces.push((last / 64, piece));

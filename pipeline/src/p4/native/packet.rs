@@ -200,8 +200,12 @@ impl Translator<'_, '_> {
             if piece.in_limb > 0 {
                 value = self.b.ins().ushr_imm(value, i64::from(piece.in_limb));
             }
-            let mask = self.number(piece.mask);
-            value = self.b.ins().band(value, mask);
+            // The shift takes away what is above the top of the word.
+            let is_cut = u32::from(piece.in_word) + piece.mask.count_ones() == 64;
+            if !piece.is_top && !is_cut {
+                let mask = self.number(piece.mask);
+                value = self.b.ins().band(value, mask);
+            }
             if piece.in_word > 0 {
                 value = self.b.ins().ishl_imm(value, i64::from(piece.in_word));
             }
