@@ -174,17 +174,24 @@ impl PreparedPacket {
         tracker.locate(&input, &mut self.prepared, now)
     }
 
-    /// Tracks it.
-    pub(super) fn track(&self, tracker: &Tracker, data: &[u8], now: Time) -> TrackedPacket {
+    /// Tracks it; the result is made in its place, since copies of it cost.
+    pub(super) fn track<'a>(
+        &self,
+        tracker: &Tracker,
+        data: &[u8],
+        now: Time,
+        tracked: &'a mut Option<TrackedPacket>,
+    ) -> &'a TrackedPacket {
         let input = input(data, self.at, self.zone, self.checksums);
-        TrackedPacket {
+        *tracked = None;
+        tracked.insert(TrackedPacket {
             tracked: tracker.track_prepared(&input, &self.prepared, now),
             kind: self.prepared.headers().map(Kind::of),
             at: self.at,
             zone: self.zone,
             checksums: self.checksums,
             is_refused: false,
-        }
+        })
     }
 }
 

@@ -69,9 +69,8 @@ impl Environment<'_> {
                     let prepared = local.prepared.get_or_insert_with(|| {
                         PreparedPacket::new(tracker, self.data, at, zone, local.packet_checksums)
                     });
-                    // In place: neither is small.
-                    let tracked = prepared.track(tracker, self.data, now);
-                    packet.set(local.tracked.insert(tracked).tracked(), frame);
+                    let tracked = prepared.track(tracker, self.data, now, &mut local.tracked);
+                    packet.set(tracked.tracked(), frame);
                     local.prepared = None;
                 }
             }
