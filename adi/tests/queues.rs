@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 const PEER: [u8; 6] = [2, 0, 0, 0, 0, 9];
 /// A timeout that is long enough for a busy machine.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn config() -> Config {
     Config {

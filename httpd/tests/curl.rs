@@ -106,7 +106,7 @@ fn slow_and_idle_clients_are_closed_and_a_stop_waits_for_the_others() {
     let connect = || {
         let stream = TcpStream::connect(server.address).unwrap();
         stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
+            .set_read_timeout(Some(Duration::from_secs(60)))
             .unwrap();
         stream
     };

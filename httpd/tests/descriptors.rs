@@ -16,7 +16,7 @@ use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
 fn ask(stream: &mut TcpStream) {
     stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
     stream
         .write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -45,13 +45,17 @@ fn clients_are_served_while_no_descriptor_is_left_and_the_others_wait() {
     };
     setrlimit(Resource::Nofile, low).unwrap();
     connect(&waiting, &server.address).unwrap();
-    let begin = Instant::now();
-    for _ in 0..20 {
-        ask(&mut served);
-    }
-    let took = begin.elapsed();
+    let mut took: Vec<_> = (0..21)
+        .map(|_| {
+            let begin = Instant::now();
+            ask(&mut served);
+            begin.elapsed()
+        })
+        .collect();
+    took.sort();
     setrlimit(Resource::Nofile, limit).unwrap();
-    assert!(took < Duration::from_secs(1), "20 requests took {took:?}");
+    // Of most: the machine may stand still during one.
+    assert!(took[10] < Duration::from_millis(50), "{took:?}");
     assert!(server.workers.report().http.accept_failures > 0);
     let mut waiting = TcpStream::from(waiting);
     ask(&mut waiting);

@@ -81,7 +81,7 @@ fn connections_outlast_a_program_and_expire() {
     let begun = Instant::now();
     while nic.connections().len() > 1 {
         assert!(
-            begun.elapsed() < Duration::from_secs(20),
+            begun.elapsed() < Duration::from_secs(60),
             "none has expired"
         );
         std::thread::sleep(Duration::from_millis(5));
@@ -118,7 +118,7 @@ fn connections_outlast_a_program_and_expire() {
     let begun = Instant::now();
     nic.stop().expect("no thread has failed");
     assert!(
-        begun.elapsed() < Duration::from_secs(20),
+        begun.elapsed() < Duration::from_secs(60),
         "it waits for clients"
     );
 }

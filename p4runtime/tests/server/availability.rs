@@ -17,8 +17,21 @@ use crate::common::{claim, insert, large_read, nic, nic_at, Nic, Peer, DEVICE, P
 
 fn short_timeouts() -> Limits {
     Limits {
-        first_request: Duration::from_secs(1),
+        first_request: Duration::from_secs(2),
         ..Limits::default()
+    }
+}
+
+/// The time in which must happen what a correct server does soon, on any machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for a condition.
+#[track_caller]
+fn eventually(condition: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -34,12 +47,16 @@ fn works(nic: &Nic, election: u64) {
     assert!(!primary.entries().is_empty());
 }
 
-/// Returns the time until the peer closes the connection.
-fn closes(mut connection: impl Read) -> Duration {
-    let begin = Instant::now();
+/// Returns whether the peer closes the connection, before the timeout of its reads.
+fn closes(mut connection: impl Read) -> bool {
     let mut bytes = [0; 1024];
-    while connection.read(&mut bytes).is_ok_and(|n| n > 0) {}
-    begin.elapsed()
+    loop {
+        match connection.read(&mut bytes) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
+        }
+    }
 }
 
 #[test]
@@ -49,11 +66,9 @@ fn idle_connections_keep_nobody_out_and_are_closed() {
     let mut idle: Vec<TcpStream> = (0..140).map(connect).collect();
     works(&nic, 1);
     let last = idle.pop().expect("a connection");
-    last.set_read_timeout(Some(Duration::from_secs(10)))
-        .expect("a timeout");
-    let took = closes(last);
-    assert!(took < Duration::from_secs(5), "{took:?}");
-    assert!(nic.listening.counters().counts().closed_idle >= 100);
+    last.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    assert!(closes(last));
+    eventually(|| nic.listening.counters().counts().closed_idle >= 100);
     assert_eq!(nic.listening.counters().counts().refused, 0);
 }
 
@@ -84,7 +99,7 @@ fn a_client_probes_a_connection_on_which_nothing_comes() {
     })
     .expect("a server");
     client.p4info().expect("a program");
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + PATIENCE;
     loop {
         let found = timers(address.port());
         if matches!(found[..], [(2, left)] if left <= 200) {
@@ -103,12 +118,11 @@ fn idle_connections_on_a_unix_socket_are_closed() {
     let connect = |_| UnixStream::connect(&path).expect("a connection");
     let mut idle: Vec<UnixStream> = (0..140).map(connect).collect();
     let mut last = idle.pop().expect("a connection");
-    last.set_read_timeout(Some(Duration::from_secs(10)))
-        .expect("a timeout");
+    last.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     // Half a preface is not a request.
     last.write_all(b"PRI * HTTP/2.0\r\n\r\nS").expect("bytes");
-    assert!(closes(last) < Duration::from_secs(5));
-    assert!(nic.listening.counters().counts().closed_idle >= 100);
+    assert!(closes(last));
+    eventually(|| nic.listening.counters().counts().closed_idle >= 100);
 }
 
 #[test]
@@ -138,12 +152,11 @@ fn what_is_begun_is_finished_in_time() {
         let nic = nic_at(&loopback(), tls, short_timeouts());
         let mut connection = TcpStream::connect(&nic.listening.address).expect("a connection");
         connection
-            .set_read_timeout(Some(Duration::from_secs(10)))
+            .set_read_timeout(Some(PATIENCE))
             .expect("a timeout");
         connection.write_all(&begun).expect("bytes");
-        let took = closes(connection);
-        assert!(took < Duration::from_secs(5), "{begun:?}: {took:?}");
-        assert_eq!(nic.listening.counters().counts().closed_idle, 1);
+        assert!(closes(connection), "{begun:?}");
+        eventually(|| nic.listening.counters().counts().closed_idle == 1);
     }
 }
 
@@ -156,7 +169,6 @@ fn a_stream_without_a_role_ends() {
         peer.open().expect("a stream");
         silent.push(peer);
     }
-    let begin = Instant::now();
     let error = silent[0].heard().unwrap_err();
     assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
     assert!(
@@ -166,14 +178,13 @@ fn a_stream_without_a_role_ends() {
     for peer in &mut silent[1..] {
         assert!(peer.heard().is_err());
     }
-    assert!(begin.elapsed() < Duration::from_secs(5));
     works(&nic, 1);
     // A stream with a role stays open.
     let mut backup = Peer::connect(&nic);
     backup.open().expect("a stream");
     backup.say(claim("", None));
     backup.arbitrated();
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(short_timeouts().first_request + Duration::from_millis(500));
     backup.say(claim("", Some(7)));
     assert_eq!(backup.arbitrated(), (0, Some(7)));
 }
@@ -193,21 +204,20 @@ async fn half_sent(address: String) -> Result<(), Status> {
 
 #[test]
 fn requests_that_are_half_sent_keep_nobody_waiting() {
-    let nic = nic_at(&loopback(), None, short_timeouts());
+    // Long enough for what is to be done meanwhile.
+    let limits = Limits {
+        first_request: Duration::from_secs(10),
+        ..Limits::default()
+    };
+    let nic = nic_at(&loopback(), None, limits);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let address = format!("http://{}", nic.listening.address);
     let calls: Vec<_> = (0..40)
         .map(|_| runtime.spawn(half_sent(address.clone())))
         .collect();
     std::thread::sleep(Duration::from_millis(300));
-    assert!(calls.iter().all(|call| !call.is_finished()));
-    let begin = Instant::now();
     works(&nic, 1);
-    assert!(
-        begin.elapsed() < Duration::from_millis(600),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(calls.iter().all(|call| !call.is_finished()));
     for call in calls {
         let error = runtime.block_on(call).expect("it ends").unwrap_err();
         assert_eq!(error.code(), Code::DeadlineExceeded, "{error:?}");
@@ -230,11 +240,7 @@ fn reads_that_are_not_taken_make_room_for_others_and_do_not_look_complete() {
     }
     let begin = Instant::now();
     assert_eq!(primary.entries().len(), 4000);
-    assert!(
-        begin.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() < PATIENCE, "{:?}", begin.elapsed());
     // All at once, since they share the connection's window.
     let drains: Vec<_> = stalled
         .into_iter()
@@ -280,7 +286,7 @@ fn a_connection_whose_answers_are_not_taken_is_closed() {
     let begin = Instant::now();
     let closed = || nic.listening.counters().counts().closed_stalled;
     while closed() == 0 {
-        assert!(begin.elapsed() < Duration::from_secs(10));
+        assert!(begin.elapsed() < PATIENCE);
         std::thread::sleep(Duration::from_millis(50));
     }
     drop(stalled);

@@ -289,11 +289,11 @@ impl Peer {
     /// Returns the next message, or how the stream ended.
     pub(crate) fn heard(&mut self) -> Result<Option<Heard>, Status> {
         let hear = self.hear.as_mut().expect("a stream");
-        let next = async { tokio::time::timeout(Duration::from_secs(10), hear.message()).await };
+        let next = async { tokio::time::timeout(Duration::from_secs(60), hear.message()).await };
         let next = self
             .runtime
             .block_on(next)
-            .expect("something within 10 s")?;
+            .expect("something within 60 s")?;
         Ok(next.and_then(|message| message.update))
     }
 

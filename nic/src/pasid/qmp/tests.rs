@@ -137,7 +137,7 @@ fn slow_output_is_bounded() {
     };
     let start = Instant::now();
     assert!(matches!(qmp.query(), Err(QmpError::TimedOut)));
-    assert!(start.elapsed() < 2 * TIMEOUT);
+    assert!(start.elapsed() < 20 * TIMEOUT);
 }
 
 #[test]
