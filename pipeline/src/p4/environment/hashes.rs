@@ -143,7 +143,8 @@ impl Environment<'_> {
     /// Executes a call of a random number generator.
     pub(super) fn random(&mut self, call: &RandomCall, frame: &mut [u64]) {
         match call {
-            RandomCall::Between { result, low, high } => {
+            RandomCall::Between { result, bounds } => {
+                let [low, high] = &**bounds;
                 let value = self.random_between(low.get(frame), high.get(frame));
                 result.set(frame, value);
             }

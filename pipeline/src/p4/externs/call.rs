@@ -176,8 +176,7 @@ pub(in crate::p4) enum RandomCall {
     /// v1model: the bounds are arguments.
     Between {
         result: Operand,
-        low: Operand,
-        high: Operand,
+        bounds: Box<[Operand; 2]>,
     },
     /// The bounds are the object's.
     BetweenConstants {

@@ -62,8 +62,7 @@ pub(super) fn resolve(call: &Unresolved<'_>) -> Result<Call, Unsupported> {
         })),
         ("random", 3) => Ok(Call::Random(RandomCall::Between {
             result: operand(0)?,
-            low: operand(1)?,
-            high: operand(2)?,
+            bounds: Box::new([operand(1)?, operand(2)?]),
         })),
         ("digest", 2) => Ok(Call::Message(MessageCall::Digest {
             object: None,
