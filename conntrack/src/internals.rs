@@ -27,7 +27,7 @@ pub struct Internals {
     tunnel: Option<[Way; 2]>,
 }
 
-/// One direction of a tunnel of GRE: addresses and call ids of its source and destination.
+/// A direction of a tunnel of GRE: addresses and call ids of its source and destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Way {
     src: (IpAddr, u16),

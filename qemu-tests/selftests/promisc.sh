@@ -6,7 +6,7 @@
 . "$SELFTEST_LIB/net.sh"
 plan 9
 check "the interface is up" net_up
-captured() { grep -c 'ethertype Unknown' /tmp/promisc; }
+captured() { grep -c 'ethertype Unknown' /tmp/promisc || :; }
 # capture FILTERED EXTRA-ARGS…: the number of five frames for another station that tcpdump captures, of which
 # the device filters so many.
 capture() {

@@ -68,15 +68,15 @@ check "the guest loses no more segments" tc qdisc del dev "$dev" clsact
 check "TCP goes on in both directions, over the same connections" tcp_goes_on
 check "the wire opens a connection to the guest by the entry" served
 
-# --- a successor that dies
+# --- a successor that dies: the old process stands still meanwhile, or it might be replaced before
 running=$(worker)
-wire sh -c "kill -HUP $(keeper); n=0
-    while [ \$n -lt 2000 ]; do
+wire sh -c "kill -STOP $running; kill -HUP $(keeper); n=0 status=1
+    while [ \$n -lt 2000 ] && [ \$status = 1 ]; do
         for pid in \$(pgrep -P $(keeper)); do
-            [ \$pid = $running ] || { kill -KILL \$pid; exit; }
+            [ \$pid = $running ] || { kill -KILL \$pid; status=0; }
         done
         n=\$((n + 1)); sleep 0.01
-    done; exit 1"
+    done; kill -CONT $running; exit \$status"
 check_equal "a successor is killed" $? 0
 sleep 1
 check_equal "the old process goes on" "$(worker)" "$running"

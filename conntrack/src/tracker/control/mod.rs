@@ -84,7 +84,7 @@ impl Tracker {
         self.get_with(connection, now, |copy, _| copy)
     }
 
-    /// What a function makes of a copy of a connection and its data, which are locked meanwhile.
+    /// Calls a function with a copy of a connection and its data, which are locked meanwhile.
     fn get_with<T>(
         &self,
         connection: ConnectionRef,
@@ -146,7 +146,8 @@ impl Tracker {
         })
     }
 
-    /// What a function makes of the connections from a cursor on, as [`Tracker::dump`] visits them.
+    /// Calls a function with the connections from a cursor on, as [`Tracker::dump`] visits them, and returns
+    /// the results.
     fn dump_slots<T>(
         &self,
         cursor: Cursor,
