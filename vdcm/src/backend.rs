@@ -311,6 +311,11 @@ pub trait Provider: Send + Sync {
     /// Fails when they cannot be listed.
     fn list(&self) -> Result<Vec<String>, AdiError>;
 
+    /// Returns whether ADIs can be opened by name. Otherwise [`open`](Self::open) refuses each.
+    fn opens_by_name(&self) -> bool {
+        true
+    }
+
     /// Opens an existing ADI, for one owner at a time.
     ///
     /// # Errors

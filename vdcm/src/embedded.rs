@@ -42,6 +42,10 @@ impl Provider for EmbeddedNic {
         Ok(Vec::new())
     }
 
+    fn opens_by_name(&self) -> bool {
+        false
+    }
+
     fn open(&self, name: &str) -> Result<Box<dyn Adi>, AdiError> {
         Err(AdiError::Limit {
             what: "opening an ADI",

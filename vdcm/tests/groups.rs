@@ -170,6 +170,26 @@ fn the_end_of_one_adi_resets_the_device() {
     daemon.create(grouped("group"));
 }
 
+/// An ADI that ends when it is closed cannot be opened again.
+#[test]
+fn a_swap_by_the_own_adi_is_refused_before_it_is_closed() {
+    let daemon = Daemon::start();
+    for spec in [spec("single"), grouped("group")] {
+        let name = spec.name.clone().unwrap();
+        daemon.create(spec);
+        let own = daemon.manager.show(&name).unwrap().adis[0].name.clone();
+        let own: Vec<_> = own.split('+').map(str::to_owned).collect();
+        let refused = daemon.manager.swap_adi(&name, 0, &own).unwrap_err();
+        assert!(
+            refused.message.contains("leave out its name"),
+            "{refused:?}"
+        );
+        assert_eq!(daemon.manager.show(&name).unwrap().state, VdevState::Idle);
+        assert_eq!(daemon.nic.nic().adis().len(), own.len());
+        daemon.manager.destroy(&name).unwrap();
+    }
+}
+
 #[test]
 fn a_queue_cannot_use_what_is_of_another_adi() {
     let daemon = Daemon::start();

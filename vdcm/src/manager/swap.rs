@@ -23,6 +23,11 @@ impl Manager {
         let composed = |error| check::compose_error(&error);
         check::replacement(adis)?;
         vdev.check_swap(vport).map_err(composed)?;
+        if !self.provider.opens_by_name() {
+            // It refuses each, and the port must not be closed for one that it has.
+            adis.iter()
+                .try_for_each(|adi| self.open_adi(adi).map(drop))?;
+        }
         // Those that the port has are free when it is closed, and not before all others are there.
         let own: Vec<_> = adis.iter().map(|adi| vdev.named(vport, adi)).collect();
         let mut opened: Vec<Option<Box<dyn Adi>>> = Vec::with_capacity(adis.len());
