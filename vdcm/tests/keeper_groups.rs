@@ -86,7 +86,7 @@ fn replace(daemon: &Daemon, driver: &mut Driver, wire: &UnixDatagram) {
                 let mut frame = udp(mac, STATION, n as u16);
                 frame[32..34].copy_from_slice(&sent[n].to_be_bytes());
                 pair.send(vf, &frame).unwrap();
-                sent[n] += 1;
+                sent[n] = sent[n].wrapping_add(1);
             }
         }
         if !signalled && sent.iter().all(|&sent| sent > 3) {
@@ -98,7 +98,7 @@ fn replace(daemon: &Daemon, driver: &mut Driver, wire: &UnixDatagram) {
             let word = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
             let (queue, number) = (usize::from(word(34)), word(32));
             assert_eq!(number, arrived[queue], "queue {queue}");
-            arrived[queue] += 1;
+            arrived[queue] = arrived[queue].wrapping_add(1);
         }
         assert!(since.elapsed() < daemon::TIMEOUT, "{}", daemon.log());
     }
