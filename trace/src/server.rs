@@ -17,8 +17,9 @@ use crate::record::Record;
 use crate::translate::{plain, Translator};
 use crate::watcher::{Received, Watcher, DEFAULT_RATE, MAX_RATE};
 
-/// The maximum size of a request: a packet of the largest size.
-const MAX_REQUEST: usize = 128 << 10;
+/// The maximum size of a request: a packet of the largest size, or all filters with as many IPv6 addresses as
+/// they can have.
+const MAX_REQUEST: usize = 1 << 20;
 /// The maximum number of filters of a client beside the first.
 const MAX_FURTHER: usize = 31;
 /// The interval at which losses are reported, and at which clients that are gone are noticed.

@@ -62,7 +62,9 @@ impl Wanted {
         endpoints.retain(|_, sockets| !sockets.is_empty());
         let mut count = 0;
         for ((zone, protocol), sockets) in &endpoints {
-            filters.push(trace.wanted(*zone, *protocol, sockets, true)?);
+            for part in sockets.chunks(MAX_SOCKETS) {
+                filters.push(trace.wanted(*zone, *protocol, part, true)?);
+            }
             count += sockets.len() as u64;
         }
         if count > 0 {
