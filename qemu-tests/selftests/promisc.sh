@@ -11,6 +11,7 @@ captured() { grep -c 'ethertype Unknown' /tmp/promisc || :; }
 # the device filters so many.
 capture() {
     local before tcpdump
+    rm -f /tmp/promisc /tmp/promisc.log
     tcpdump "${@:2}" --immediate-mode -l -e -i "$dev" -n 'ether dst 02:00:00:00:00:99' >/tmp/promisc 2>/tmp/promisc.log &
     tcpdump=$!
     retry 20 grep -q listening /tmp/promisc.log

@@ -28,7 +28,7 @@ iperf3 -c $host4 -t 20 --bidir --connect-timeout 5000 >"$ktap_output.iperf" 2>&1
 iperf=$!
 sleep 3
 check "the device process is killed under TCP in both directions" eval 'replaced KILL "$(worker)"'
-retry 120 has_ended $iperf || diagnose 5201
+retry 120 has_ended $iperf || { diagnose 5201; kill $iperf; }
 check "the connections continue" eval 'wait $iperf; status=$?; tail -n 8 "$ktap_output.iperf"; ((status == 0))'
 wire --kill iperf >/dev/null
 check "TCP works in both directions" wire_stream -c $host4 -t 1 --bidir

@@ -39,12 +39,15 @@ carrier() { [[ $(cat "/sys/class/net/$dev/carrier" 2>/dev/null) == "$1" ]]; }
 
 # wait_listen PORT, wire_listen PORT: until something listens in the guest, on the wire.
 wait_listen() { retry 60 sh -c "ss -Hltn 'sport = :$1' | grep -q ."; }
-wire_listen() { retry 60 wire sh -c "ss -Hltn 'sport = :$1' | grep -q ."; }
+wire_listen() { retry 60 wire_listens "$1"; }
+wire_listens() { wire sh -c "ss -Hltn 'sport = :$1' | grep -q ."; }
 
 # wire_stream OPTION…: iperf3 with a server on the wire, for this stream only: a server that goes on does
 # not listen for a moment after each, and then refuses the next.
 wire_stream() {
     local client
+    # The server of the stream before may not have ended yet.
+    retry 20 eval '! wire_listens 5201'
     wire --bg stream iperf3 -s -1 && wire_listen 5201 || return
     iperf3 "$@" --connect-timeout 5000 &
     client=$!

@@ -32,13 +32,14 @@ far_end() {
 # far_stream OPTION…: iperf3 with a server there, for this stream only.
 far_stream() {
     local server client dev=$far_peer
-    far iperf3 -s -1 >/dev/null 2>&1 &
+    ip netns exec far iperf3 -s -1 >/dev/null 2>&1 &
     server=$!
     retry 60 far sh -c "ss -Hltn 'sport = :5201' | grep -q ."
     iperf3 "$@" --connect-timeout 5000 &
     client=$!
     retry 60 has_ended $client || { diagnose 5201 far >&2; kill $client; }
     kill $server 2>/dev/null
+    wait $server
     wait $client
 }
 # no_far_end: removes the namespace, which returns the interface.

@@ -13,12 +13,12 @@ used() {
     echo "${queues[*]}"
 }
 
-# flows ADDRESS: sends packets of many flows from the wire to the guest, and prints the queues that have got some.
+# flows ADDRESS: sends packets of many flows from the wire to the guest, and prints the queues that have got some,
+# once all have.
 flows() {
-    local taken
     counts_before rx
-    taken=$(received)
     wire bash -c "for port in {40000..40127}; do echo x >/dev/udp/$1/\$port; done"
-    grows $((taken + 128)) received >/dev/null
+    retry 20 all_used rx
     used rx
 }
+all_used() { [[ $(used "$1") == "0 1 2 3 4 5 6 7" ]]; }
