@@ -103,7 +103,8 @@ pub(super) fn untraced(now: u64) -> impl FnOnce(&mut Worker, &[Input<'_>], &mut 
 }
 
 /// Runs the program on a frame, by `run`, and modifies the frame accordingly; returns the frame's
-/// destination. `fragment_size` is the length of the largest fragment that it came in, 0 if it came whole. Copies that the program makes, and its answer, are passed to `emit`.
+/// destination. `fragment_size` is the length of the largest fragment that it came in, 0 if it came whole. Copies
+/// that the program makes, and its answer, are passed to `emit`.
 #[inline]
 pub(super) fn process(
     program: &mut Program,
