@@ -557,8 +557,9 @@ pub struct ExternCall {
 /// An argument of an extern call.
 #[derive(Clone, Debug)]
 pub enum Argument {
-    /// A value in the frame. An `out` argument is copied from there.
-    Value(Slot, Layout),
+    /// A value in the frame, and `true` if the call writes it. An `out` or `inout` argument has a place
+    /// of its own, and is copied from there.
+    Value(Slot, Layout, bool),
     /// A string.
     Text(String),
 }

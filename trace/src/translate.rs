@@ -253,7 +253,7 @@ impl Translator {
         let mut arguments = Vec::new();
         for (argument, value) in call.arguments.iter().zip(&returned.arguments) {
             match (argument, value) {
-                (Some(Argument::Value(_, layout)), Some(value)) => {
+                (Some(Argument::Value(_, layout, _)), Some(value)) => {
                     flat(program, "", layout, value, &mut arguments);
                 }
                 (Some(Argument::Text(text)), _) => arguments.push(proto::Value {

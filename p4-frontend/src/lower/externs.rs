@@ -121,7 +121,7 @@ impl<'a> Lower<'a, '_> {
             "digest" => self.show_digest(call),
             "mark_to_drop" if arguments.is_empty() => {
                 if let Some((slot, layout)) = self.standard_metadata(expr.span)? {
-                    let metadata = ir::Argument::Value(slot, layout);
+                    let metadata = ir::Argument::Value(slot, layout, true);
                     self.emit_extern(expr, None, name, vec![Some(metadata)], None);
                     return Ok(None);
                 }
@@ -231,7 +231,7 @@ impl<'a> Lower<'a, '_> {
                 true => {
                     let made = self.allocate(layout.limbs());
                     if let ExprKind::DontCare = argument.kind {
-                        arguments[n] = Some(ir::Argument::Value(made, layout));
+                        arguments[n] = Some(ir::Argument::Value(made, layout, true));
                         continue;
                     }
                     let Some(place) = self.place(argument)? else {
@@ -259,7 +259,8 @@ impl<'a> Lower<'a, '_> {
                     self.kept(argument, &later)?
                 }
             };
-            arguments[n] = Some(ir::Argument::Value(slot, layout));
+            let is_written = parameter.direction.writes();
+            arguments[n] = Some(ir::Argument::Value(slot, layout, is_written));
         }
         let ty = self.natural_type(expr);
         let result = match ty {

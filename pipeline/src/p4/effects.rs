@@ -156,15 +156,19 @@ impl Effects {
             }
             Inst::Extern { call } => {
                 let call = &program.calls[call as usize];
-                let given = call.arguments.iter().flatten();
-                let given = given.filter_map(|argument| match argument {
-                    Argument::Value(slot, layout) => Some((*slot, layout.limbs())),
-                    Argument::Text(_) => None,
-                });
-                let result = call.result.iter();
-                let result = result.map(|(slot, layout)| (*slot, layout.limbs()));
-                let all: Vec<SlotRange> = given.chain(result).collect();
-                Effects::new(&all, &[], &all)
+                let mut effects = Effects::default();
+                for argument in call.arguments.iter().flatten() {
+                    if let Argument::Value(slot, layout, is_written) = argument {
+                        let run = (*slot, layout.limbs());
+                        effects.reads.push(run);
+                        effects.touches.extend(is_written.then_some(run));
+                    }
+                }
+                if let Some((slot, layout)) = &call.result {
+                    effects.reads.push((*slot, layout.limbs()));
+                    effects.touches.push((*slot, layout.limbs()));
+                }
+                effects
             }
             Inst::Exit
             | Inst::Return

@@ -90,7 +90,7 @@ impl Environment<'_> {
             _ => {
                 let of = &self.state.program.calls[at];
                 let value = |argument: &Option<Argument>| match argument {
-                    Some(Argument::Value(slot, layout)) => {
+                    Some(Argument::Value(slot, layout, _)) => {
                         Some(limbs(frame, *slot, layout.limbs()))
                     }
                     _ => None,

@@ -87,7 +87,7 @@ impl Log {
             return Err(call.unsupported());
         };
         let mut values = Vec::new();
-        if let Some(Some(Argument::Value(slot, layout))) = arguments.get(1) {
+        if let Some(Some(Argument::Value(slot, layout, _))) = arguments.get(1) {
             let errors: Arc<[String]> = call.program.errors.as_slice().into();
             collect(layout, *slot, &errors, &mut values);
         }

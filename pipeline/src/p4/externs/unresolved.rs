@@ -10,7 +10,7 @@ use crate::p4::unsupported::Unsupported;
 /// The slot of an argument that is a value.
 fn value_of(argument: Option<&Option<Argument>>) -> Option<(u32, &Layout)> {
     match argument?.as_ref()? {
-        Argument::Value(slot, layout) => Some((*slot, layout)),
+        Argument::Value(slot, layout, _) => Some((*slot, layout)),
         Argument::Text(_) => None,
     }
 }

@@ -61,7 +61,7 @@ pub(in crate::p4) fn share(program: &mut Program) {
     code.for_each(|inst| slots(inst, |slot| moved.slot(slot)));
     for call in &mut program.calls {
         for argument in call.arguments.iter_mut().flatten() {
-            if let Argument::Value(slot, _) = argument {
+            if let Argument::Value(slot, ..) = argument {
                 moved.slot(slot);
             }
         }
