@@ -9,6 +9,7 @@ use adit_p4_frontend::{compile, Options};
 
 use super::engine::Blocks;
 use super::native::{Native, Untranslated};
+use super::objects::{Counter, Object};
 use super::tables::{Action, Entry, Table};
 use super::{Direction, Engine, Input, Output, FIRST_HOST_PORT};
 use crate::fuzz::numbers;
@@ -204,6 +205,17 @@ pub fn fuzz_engine(input: &[u8]) {
         });
         assert_eq!(outputs[0], outputs[1], "{input:?}");
     }
+    let counts = engines.each_ref().map(|engine| {
+        let counters = engine.objects().iter().filter_map(|object| match object {
+            Object::Counter(counter) => Some(counter),
+            _ => None,
+        });
+        // The first elements and the last one: some have very many.
+        let elements = |c: &Counter| (0..c.size().min(256)).chain([c.size().saturating_sub(1)]);
+        let counts = counters.flat_map(|c| elements(c).map(move |n| c.get(n).ok()));
+        counts.collect::<Vec<_>>()
+    });
+    assert_eq!(counts[0], counts[1]);
     let tables = engines.each_ref().map(|e| e.tables().iter());
     let [mut native, mut interpreted] = tables;
     for (native, interpreted) in native.by_ref().zip(interpreted.by_ref()) {

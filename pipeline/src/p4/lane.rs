@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use adit_conntrack::Tracker;
-use adit_p4_frontend::ir::{FunctionId, Program};
+use adit_p4_frontend::ir::FunctionId;
 
 use super::code::Code;
-use super::environment::{Environment, Extra, Forward, Local};
+use super::environment::{Environment, Extra, Forward, Local, OwnCounts};
 use super::machine::{End, Machine, Packet};
 use super::memory::{Pin, Pool};
 use super::native::{Begin, Leave, Native, Ran, Untranslated, Waiting, WaitsFor};
@@ -105,10 +105,13 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn new(program: &Program, worker: usize, tracker: Option<Arc<Tracker>>) -> Scratch {
+    /// Creates a lane of a worker that has joined.
+    pub(super) fn new(state: &State, worker: usize, tracker: Option<Arc<Tracker>>) -> Scratch {
+        let program = &state.program;
+        let counts = OwnCounts::all(state, worker);
         Scratch {
             machine: Machine::new(program),
-            local: Local::new(program, worker, tracker),
+            local: Local::new(program, worker, counts, tracker),
             writer: Writer::default(),
             bytes: Pool::default(),
             values: Pool::default(),
@@ -153,9 +156,10 @@ impl Scratch {
         };
         let data = reader.data();
         let (machine, mut host) = (&mut self.machine, at.run(&mut self.local, data, payload));
-        let ran = at
-            .native
-            .and_then(|n| n.run(function, machine, &mut host, &mut packet, from, leave));
+        let ran = match at.native {
+            Some(native) => native.run(function, machine, &mut host, &mut packet, from, leave),
+            None => None,
+        };
         let end = match ran {
             Some(Ran::Waits(waiting)) => {
                 self.waiting = Some((function, waiting, packet.reader.position()));

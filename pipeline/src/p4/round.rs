@@ -42,6 +42,7 @@ impl Round {
     /// The packet to be sent, without a port yet: the deparser's output, and after it the part of
     /// an earlier deparser's output that the parser, which consumed `taken` bytes of `data`, did
     /// not read.
+    #[inline]
     pub(super) fn leave<'w>(
         &self,
         input: &Input<'_>,

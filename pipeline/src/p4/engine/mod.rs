@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use adit_conntrack::Tracker;
-use adit_p4_frontend::ir::Program;
+use adit_p4_frontend::ir::{Program, Slot};
 
 use super::code::Code;
 use super::connections::{Connections, TrackerError};
@@ -57,17 +57,19 @@ impl Blocks {
     ) -> Result<(Blocks, Result<Arc<Native>, Untranslated>), LoadError> {
         pna::share(program);
         let blocks = Blocks::new(program)?;
-        let native = blocks.native(program).map(Arc::new);
+        let places = Native::reserve(program);
+        let native = blocks.native(program, places).map(Arc::new);
         Ok((blocks, native))
     }
 
     /// Compiles the program to machine code.
-    fn native(&self, program: &Program) -> Result<Native, Untranslated> {
+    fn native(&self, program: &Program, places: Slot) -> Result<Native, Untranslated> {
         let borders = match self {
             Blocks::Pna(blocks) => Borders {
                 entries: vec![blocks.linked.function],
                 given: vec![blocks.linked.given()],
                 taken: Vec::new(),
+                places: Some(places),
             },
             // Each block runs separately, and its parameters are passed on.
             Blocks::V1model(_) => {
@@ -77,6 +79,7 @@ impl Blocks {
                     entries: program.blocks.iter().map(|b| b.function).collect(),
                     given: parameters.clone(),
                     taken: parameters,
+                    places: None,
                 }
             }
         };

@@ -37,7 +37,7 @@ impl Worker {
             1
         };
         let tracker = state.connections.get_or_create();
-        let lanes = (0..lanes).map(|_| Scratch::new(&state.program, number, tracker.clone()));
+        let lanes = (0..lanes).map(|_| Scratch::new(state, number, tracker.clone()));
         Worker {
             lanes: lanes.collect(),
             number,

@@ -51,13 +51,13 @@ impl Environment<'_> {
     }
 
     fn set_lifetime(&mut self, lifetime: Lifetime) {
-        if let Some((table, Some(entry))) = self.local.applied {
+        if let Some((table, Some(entry))) = self.local.applied.get() {
             self.state.tables[table].set_lifetime(entry, lifetime, self.local.now_ns);
         }
     }
 
     fn restart_timer(&mut self) {
-        if let Some((table, Some(entry))) = self.local.applied {
+        if let Some((table, Some(entry))) = self.local.applied.get() {
             self.state.tables[table].restart_timer(entry, self.local.now_ns);
         }
     }
@@ -70,7 +70,7 @@ impl Environment<'_> {
         lifetime: Lifetime,
         frame: &[u64],
     ) -> bool {
-        let Some((table, None)) = self.local.applied else {
+        let Some((table, None)) = self.local.applied.get() else {
             return false;
         };
         let table = &self.state.tables[table];

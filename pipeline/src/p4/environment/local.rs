@@ -6,6 +6,8 @@ use std::sync::Arc;
 use adit_conntrack::{Checksums, ConnectionRef, Time, Tracker};
 use adit_p4_frontend::ir::Program;
 
+use super::own_counts::OwnCounts;
+use super::reached::Reached;
 use super::requests::{Extra, Requests};
 use crate::p4::connections::{PreparedPacket, TrackedPacket};
 use crate::p4::externs::Operand;
@@ -13,15 +15,17 @@ use crate::p4::hash::{Algorithm, Hashes};
 use crate::p4::objects::Count;
 use crate::p4::packet::Writer;
 use crate::p4::packets::{Input, NO_QUEUE};
-use crate::p4::tables::{EntryId, Hit, Plan, StagedLookup, Table};
+use crate::p4::tables::{Hit, Plan, StagedLookup, Table};
 use crate::p4::trace::Trace;
 use crate::reject::Rejection;
 
 /// A worker's state for the current packet: results of calls, and working memory.
 pub(in crate::p4) struct Local {
     pub(super) worker: usize,
-    /// The table applied last, and the entry hit.
-    pub(super) applied: Option<(usize, Option<EntryId>)>,
+    /// The table applied last, and the entry hit; in memory of its own, since machine code writes it.
+    pub(in crate::p4) applied: Box<Reached>,
+    /// The worker's counts, by object.
+    pub(in crate::p4) counts: Box<[OwnCounts]>,
     /// The group that a selector has looked up last, and the flow's hash.
     pub(super) selected: (u32, u64),
     /// The key looked up last; it has room for each table's.
@@ -73,6 +77,7 @@ impl Local {
     pub(in crate::p4) fn new(
         program: &Program,
         worker: usize,
+        counts: Box<[OwnCounts]>,
         tracker: Option<Arc<Tracker>>,
     ) -> Local {
         let named = |kind| {
@@ -86,7 +91,8 @@ impl Local {
             checksum_objects: named("Checksum"),
             sum_objects: named("InternetChecksum"),
             worker,
-            applied: None,
+            counts,
+            applied: Box::default(),
             selected: (0, 0),
             key: vec![0; longest.unwrap_or(0)].into(),
             staged: StagedLookup::default(),
@@ -176,7 +182,7 @@ impl Local {
     pub(in crate::p4) fn begin(&mut self, length: u64) {
         self.requests = Requests::default();
         self.extras.clear();
-        self.applied = None;
+        *self.applied = Reached::default();
         self.prepared = None;
         self.tracked = None;
         self.length = length;

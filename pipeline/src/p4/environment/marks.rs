@@ -45,7 +45,7 @@ impl Environment<'_> {
             }
             Mark::Action(function) => {
                 let is_applying = std::mem::take(&mut self.local.trace.is_applying);
-                let applied = self.local.applied.filter(|_| is_applying);
+                let applied = self.local.applied.get().filter(|_| is_applying);
                 let applied = applied.and_then(|(table, entry)| {
                     let (group, hash) = self.local.selected;
                     let of = &self.state.tables[table];

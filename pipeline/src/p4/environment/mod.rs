@@ -9,6 +9,8 @@ mod hashes;
 mod local;
 mod marks;
 mod objects;
+mod own_counts;
+mod reached;
 mod requests;
 
 use super::externs::Call;
@@ -17,6 +19,8 @@ use super::memory::Pin;
 use super::state::State;
 use super::tables::{Found, SelectedAction, Table};
 pub(super) use local::Local;
+pub(super) use own_counts::OwnCounts;
+pub(super) use reached::Reached;
 pub(super) use requests::{Extra, Forward, Requests};
 
 /// The shared state and a worker's own, for one block of one packet.
@@ -88,6 +92,20 @@ impl<'s> Environment<'s> {
         self.take(table, found, frame)
     }
 
+    /// Finds the record for the key that was packed for a table.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    #[inline(always)]
+    pub(super) fn record(&self, of: &Table) -> Option<u32> {
+        of.look_up(self.local.key_of(of), self.pin)
+    }
+
+    /// The same for a table with exact keys, of which the hash is known.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    #[inline(always)]
+    pub(super) fn record_hashed(&self, of: &Table, hash: u64) -> Option<u32> {
+        of.look_up_hashed(self.local.key_of(of), hash, self.pin)
+    }
+
     /// The result of a lookup in a table without entries.
     #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
     #[inline]
@@ -100,7 +118,7 @@ impl<'s> Environment<'s> {
     /// Records a lookup's result for the packet; resolves members and groups of a profile.
     #[inline(always)]
     fn take(&mut self, table: u32, found: Found, frame: &mut [u64]) -> Applied {
-        self.local.applied = Some((table as usize, found.entry));
+        *self.local.applied = Reached::new(table, found.entry);
         let action = match found.action {
             SelectedAction::Direct(action) => action,
             indirect => self.select(table, indirect, frame),

@@ -65,7 +65,7 @@ impl Environment<'_> {
                 let color = color_of(color.as_ref(), colors, frame);
                 let bytes = bytes.as_ref().map(|b| b.get(frame));
                 let weight = self.local.weight(bytes);
-                let marked = match (self.state.objects.get(*object), self.local.applied) {
+                let marked = match (self.state.objects.get(*object), self.local.applied.get()) {
                     (Some(Object::DirectMeter(unit)), Some((table, Some(entry)))) => {
                         let table = &self.state.tables[table];
                         let (now, amount) = (self.local.now_ns, unit.amount(weight));
@@ -113,7 +113,7 @@ impl Environment<'_> {
     /// packet's length as received.
     #[inline]
     pub(in crate::p4) fn count_direct(&mut self, object: usize, bytes: Option<u64>) {
-        if let Some((table, Some(entry))) = self.local.applied {
+        if let Some((table, Some(entry))) = self.local.applied.get() {
             let table = &self.state.tables[table];
             if table.direct_counter() == Some(object as u32) {
                 table.count(self.local.worker, entry, self.local.weight(bytes));

@@ -49,6 +49,10 @@ mod mapped {
             count.max(1).checked_mul(size_of::<T>())
         }
 
+        /// The offset of the cells' address.
+        #[cfg(feature = "jit")]
+        pub(in crate::p4) const START: usize = std::mem::offset_of!(Arena<T>, start);
+
         /// Allocates zeroed cells. Returns `None` if there is not enough memory.
         pub(in crate::p4) fn new(count: usize) -> Option<Arena<T>> {
             let bytes = Arena::<T>::bytes(count)?;
@@ -97,6 +101,9 @@ mod mapped {
 
 #[cfg(miri)]
 impl<T: Cell + Default> Arena<T> {
+    #[cfg(feature = "jit")]
+    pub(in crate::p4) const START: usize = std::mem::offset_of!(Arena<T>, cells);
+
     pub(in crate::p4) fn new(count: usize) -> Option<Arena<T>> {
         let cells = (0..count).map(|_| T::default()).collect();
         Some(Arena { cells })

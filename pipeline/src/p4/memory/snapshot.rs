@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::epoch::{Epochs, Pin};
 
 /// A value that workers read. The writer keeps an `Arc` of its own to the same value.
+#[repr(transparent)]
 pub(in crate::p4) struct Snapshot<T> {
     current: AtomicPtr<T>,
 }

@@ -4,24 +4,19 @@
 use adit_p4_frontend::ir::{limbs_of, Inst, Slot};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
-use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, MemFlags, Value};
-use cranelift_frontend::Switch;
+use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, Value};
 
 use super::context::{at, EXIT, GOING_ON, REJECTED, TOO_LONG, WAIT};
-use super::emit::{in_context, Translator};
+use super::emit::Translator;
 use super::graph::no_pending_end_after;
 use super::inline::Node;
+use super::lookup::{in_tables, Applying};
 use crate::p4::effects::Effects;
 use crate::p4::machine::MAX_STEPS;
-use crate::p4::tables::is_selector;
-
-/// Memory flags of reads of tables, which others write.
-fn in_tables() -> MemFlags {
-    MemFlags::new().with_notrap()
-}
+use crate::p4::tables::{is_selector, Table};
 
 impl Translator<'_, '_> {
-    fn call(&mut self, helper: FuncRef, arguments: &[u32]) -> Option<Value> {
+    pub(super) fn call(&mut self, helper: FuncRef, arguments: &[u32]) -> Option<Value> {
         let mut values = vec![self.context];
         for argument in arguments {
             let value = self.b.ins().iconst(I32, i64::from(*argument));
@@ -124,7 +119,7 @@ impl Translator<'_, '_> {
     }
 
     /// Adds steps; ends the run if there are too many.
-    pub(super) fn count(&mut self, cost: u32) {
+    pub(super) fn add_steps(&mut self, cost: u32) {
         if !self.code.has_loops || cost == 0 {
             return;
         }
@@ -167,7 +162,7 @@ impl Translator<'_, '_> {
     fn fill(&mut self, open: Vec<(Block, Block, u32)>) {
         for (counting, target, cost) in open {
             self.b.switch_to_block(counting);
-            self.count(cost);
+            self.add_steps(cost);
             self.b.ins().jump(target, &[]);
         }
     }
@@ -183,7 +178,7 @@ impl Translator<'_, '_> {
             }
             Node::Jump { to, cost } => {
                 self.store_live(block);
-                self.count(*cost);
+                self.add_steps(*cost);
                 let to = self.block_at(*to);
                 self.b.ins().jump(to, &[]);
             }
@@ -215,6 +210,27 @@ impl Translator<'_, '_> {
             Node::Parse { inst, to, cost } => {
                 // The state before the node: an error that it raises takes the other edge anyway.
                 let no_pending_end = self.no_pending_end_at_last(block);
+                if let Some((words, dst)) = self.words_of(inst) {
+                    let effects = Effects::of(inst, self.of.program);
+                    self.store_runs(&effects.touches);
+                    self.store_live(block);
+                    let fail = self.b.create_block();
+                    self.forget(&effects.touches);
+                    self.failed = Some(self.known.clone());
+                    let live = &self.graph.blocks[block].live_out;
+                    let wanted = |_: &Self, slot| live.has(slot);
+                    self.extract_or(words, dst, fail, wanted, |t, slot, value| {
+                        t.write(slot, value);
+                        t.is_stored(slot);
+                    });
+                    self.branch_if_ending(*to, *cost, next, no_pending_end, &mut open);
+                    self.b.switch_to_block(fail);
+                    self.fail_extraction();
+                    let to = self.edge(*to, *cost, &mut open);
+                    self.b.ins().jump(to, &[]);
+                    self.fill(open);
+                    return;
+                }
                 let failed = self.parse(inst);
                 self.store_live(block);
                 let fail = self.edge(*to, *cost, &mut open);
@@ -229,13 +245,27 @@ impl Translator<'_, '_> {
                 action,
                 arms,
             } => {
-                let effects = self.effects_of_packed(*table, *hit, *action);
-                // A packet that adds an entry needs the key.
-                let result = match self.of.learns(*table) {
-                    true => self.apply(*table, &effects),
-                    false => self.apply_unless_empty(*table, &effects),
+                let applying = Applying {
+                    block,
+                    table: *table,
+                    hit: *hit,
+                    action: *action,
+                    arms,
                 };
-                self.take_applied(block, result, *hit, *action, arms);
+                let of = self.of;
+                let effects = self.effects_of_packed(*table, *hit, *action);
+                match &of.places[*table as usize] {
+                    Some(places) => self.look_up(applying, places),
+                    // A packet that adds an entry needs the key.
+                    None if of.learns(*table) => {
+                        let result = self.apply(*table, &effects);
+                        self.take_applied(applying, result);
+                    }
+                    None => {
+                        let result = self.apply_unless_empty(*table, &effects);
+                        self.take_applied(applying, result);
+                    }
+                }
             }
             Node::Plain(_) | Node::Cost(_) => {}
         }
@@ -244,7 +274,8 @@ impl Translator<'_, '_> {
 
     /// Looks up. Returns the result.
     fn apply(&mut self, table: u32, effects: &Effects) -> Value {
-        self.pack_key(table);
+        let key = self.packed_key(table);
+        self.store_packed(&key);
         let mut result = None;
         self.in_memory(effects, |t| result = t.call(t.helpers.apply, &[table]));
         match result {
@@ -272,7 +303,7 @@ impl Translator<'_, '_> {
         );
         let result = self.b.append_block_param(on, I64);
         let tables = self.context_word(at::TABLES);
-        let place = self.of.count_offset(table);
+        let place = self.of.table_offset(table, Table::COUNT);
         let count = self.b.ins().load(I64, in_tables(), tables, place);
         self.b.ins().brif(count, look_up, &[], miss, &[]);
 
@@ -325,58 +356,12 @@ impl Translator<'_, '_> {
     }
 
     /// The effects of a lookup whose key has been packed: it reads only what selects a group's member.
-    fn effects_of_packed(&self, table: u32, hit: Slot, action: Slot) -> Effects {
+    pub(super) fn effects_of_packed(&self, table: u32, hit: Slot, action: Slot) -> Effects {
         let mut effects = Effects::of_table(table, hit, action, self.of.program);
         let keys = &self.of.program.tables[table as usize].keys;
         let selectors = keys.iter().filter(|key| is_selector(key));
         effects.reads = selectors.map(|k| (k.slot, limbs_of(k.width))).collect();
         effects
-    }
-
-    /// Packs the key of a lookup as [`Plan::gather`](crate::p4::tables::Plan::gather) does.
-    fn pack_key(&mut self, table: u32) {
-        let of = self.of;
-        let plan = &of.plans[table as usize];
-        if plan.length() == 0 {
-            return;
-        }
-        let key = self.context_word(at::KEY);
-        // Each word once, when its last part is there.
-        let mut word = None;
-        for (n, part) in plan.parts.iter().enumerate() {
-            let mut bits = self.read(part.slot);
-            if part.up > 0 {
-                bits = self.b.ins().ishl_imm(bits, i64::from(part.up));
-            }
-            if part.down > 0 {
-                bits = self.b.ins().ushr_imm(bits, i64::from(part.down));
-            }
-            let value = match word {
-                Some(before) if part.keep != 0 => self.b.ins().bor(before, bits),
-                _ => bits,
-            };
-            word = Some(value);
-            if plan
-                .parts
-                .get(n + 1)
-                .is_none_or(|next| next.word != part.word)
-            {
-                self.store_key(key, part.word as usize, value);
-            }
-        }
-        let mut place = plan.words;
-        for (slot, limbs) in &plan.ranges {
-            for n in 0..*limbs {
-                let value = self.read(slot + n);
-                self.store_key(key, place, value);
-                place += 1;
-            }
-        }
-    }
-
-    fn store_key(&mut self, key: Value, word: usize, value: Value) {
-        let offset = word as i32 * 8;
-        self.b.ins().store(in_context(), value, key, offset);
     }
 
     /// Emits the suspension for a slow lookup: code that returns, and that resumes here. Known
@@ -405,26 +390,31 @@ impl Translator<'_, '_> {
         found
     }
 
-    /// Branches to the code of the action that a lookup returned.
-    fn take_applied(&mut self, block: usize, result: Value, hit: Slot, action: Slot, arms: &[u32]) {
-        let is_hit = self.b.ins().ushr_imm(result, 32);
-        self.write(hit, is_hit);
-        let chosen = self.b.ins().band_imm(result, i64::from(u32::MAX));
-        self.write(action, chosen);
-        self.store_live(block);
-        // A lookup never returns an action that the table does not have.
-        let Some((last, others)) = arms.split_last() else {
-            self.b.ins().return_(&[]);
-            return;
+    /// Looks up by a call, which may suspend, and continues with the code of the action. The frame has
+    /// all live values.
+    pub(super) fn look_up_or_suspend(&mut self, applying: Applying<'_>, key: &[Value]) {
+        self.store_packed(key);
+        let result = match self.call(self.helpers.apply, &[applying.table]) {
+            Some(result) => result,
+            None => self.number(0),
         };
-        let last = self.block_at(*last);
-        let mut switch = Switch::new();
-        for (n, arm) in others.iter().enumerate() {
-            let arm = self.block_at(*arm);
-            if arm != last {
-                switch.set_entry(n as u128, arm);
-            }
-        }
-        switch.emit(&mut self.b, chosen, last);
+        self.known.clear();
+        let result = self.wait(result);
+        self.take_applied(applying, result);
+    }
+
+    /// Branches to the code of the action that a lookup returned.
+    fn take_applied(&mut self, applying: Applying<'_>, result: Value) {
+        let is_hit = self.b.ins().ushr_imm(result, 32);
+        self.write(applying.hit, is_hit);
+        let chosen = self.b.ins().band_imm(result, i64::from(u32::MAX));
+        self.write(applying.action, chosen);
+        self.store_live(applying.block);
+        let arms: Vec<Block> = applying
+            .arms
+            .iter()
+            .map(|arm| self.block_at(*arm))
+            .collect();
+        self.continue_with(chosen, &arms);
     }
 }

@@ -4,7 +4,7 @@
 use adit_p4_frontend::ir::Inst;
 
 use super::{Leave, WaitsFor};
-use crate::p4::environment::{Environment, Forward, Requests};
+use crate::p4::environment::{Environment, Forward, OwnCounts, Reached, Requests};
 use crate::p4::machine::{Applied, End, Machine};
 use crate::p4::packet::Writer;
 use crate::p4::tables::Table;
@@ -65,8 +65,16 @@ pub(super) struct Context<'a, 'h> {
     pub(super) hash: u64,
     /// The queue that the packet was sent from.
     pub(super) input_queue: u64,
-    /// The tables of the program, of which the code reads whether they have entries.
+    /// The tables of the program, in which the code looks up.
     pub(super) tables: *const Table,
+    /// The result of the last lookup.
+    pub(super) reached: *mut Reached,
+    /// 1 if slow lookups suspend, else 0.
+    pub(super) may_wait: u64,
+    /// The worker's counts, one for each object of the program, and what is added to them.
+    pub(super) counts: *const OwnCounts,
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
     pub(super) bridge: *mut Bridge<'a, 'h>,
 }
 
@@ -100,6 +108,11 @@ pub(super) mod at {
     pub(in crate::p4::native) const INPUT_QUEUE: i32 =
         offset_of!(Context<'_, '_>, input_queue) as i32;
     pub(in crate::p4::native) const TABLES: i32 = offset_of!(Context<'_, '_>, tables) as i32;
+    pub(in crate::p4::native) const REACHED: i32 = offset_of!(Context<'_, '_>, reached) as i32;
+    pub(in crate::p4::native) const MAY_WAIT: i32 = offset_of!(Context<'_, '_>, may_wait) as i32;
+    pub(in crate::p4::native) const COUNTS: i32 = offset_of!(Context<'_, '_>, counts) as i32;
+    pub(in crate::p4::native) const PACKETS: i32 = offset_of!(Context<'_, '_>, packets) as i32;
+    pub(in crate::p4::native) const BYTES: i32 = offset_of!(Context<'_, '_>, bytes) as i32;
 }
 
 /// The part of the context that only Rust uses.
@@ -117,7 +130,11 @@ pub(super) struct Bridge<'a, 'h> {
 
 impl Context<'_, '_> {
     /// Copies the program's requests from the context.
+    #[inline(always)]
     pub(super) fn take_requests(&self, requests: &mut Requests) {
+        if self.forward | self.requested == 0 {
+            return;
+        }
         match self.forward {
             request::PORT => requests.forward = Forward::Port(self.forward_to),
             request::GROUP => requests.forward = Forward::Group(self.forward_to),

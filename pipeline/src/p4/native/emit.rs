@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use adit_p4_frontend::ir::{Cmp, Inst, Op, Program, Slot};
+use adit_p4_frontend::ir::{self, Cmp, Inst, Op, Program, Slot};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I64, I64X2};
 use cranelift_codegen::ir::{AliasRegion, Block, FuncRef, InstBuilder, MemFlags, Value};
@@ -12,11 +12,13 @@ use cranelift_frontend::{FunctionBuilder, Switch};
 use super::context::at;
 use super::graph::{Graph, Slots};
 use super::inline::{Inlined, Node};
+use super::liveness::Headers;
+use super::verbatim::Verbatim;
 use crate::p4::bits::mask;
 use crate::p4::effects::{Effects, SlotRange};
 use crate::p4::externs::{self, Order};
 use crate::p4::fields::Flat;
-use crate::p4::tables::{learns, may_suspend, Plan, Table};
+use crate::p4::tables::{is_direct_counter, learns, may_suspend, Places, Plan, Table};
 
 /// References to the helpers in a function.
 pub(super) struct Helpers {
@@ -30,6 +32,9 @@ pub(super) struct Helpers {
     pub(super) in_turn: FuncRef,
     pub(super) count: FuncRef,
     pub(super) miss: FuncRef,
+    pub(super) find: FuncRef,
+    pub(super) reserve: FuncRef,
+    pub(super) find_hashed: FuncRef,
 }
 
 /// Maximum length of a run of limbs that is translated limb by limb.
@@ -47,6 +52,13 @@ pub(super) struct Known {
     is_zero: bool,
 }
 
+/// The values known at the end of a block.
+pub(super) struct Ended {
+    known: BTreeMap<Slot, Known>,
+    /// Where an extraction has failed, if these are fewer.
+    failed: Option<BTreeMap<Slot, Known>>,
+}
+
 /// The inputs that are constant during a program's translation.
 pub(super) struct Source<'p> {
     pub(super) program: &'p Program,
@@ -55,8 +67,11 @@ pub(super) struct Source<'p> {
     pub(super) layouts: &'p [Flat],
     /// The packed layouts of the tables' keys.
     pub(super) plans: Vec<Plan>,
+    /// The places of tables in memory, where the code looks up itself.
+    pub(super) places: Vec<Option<Places>>,
     /// Slots that are never written.
     pub(super) constants: Slots,
+    pub(super) headers: Headers,
     /// The index of the error `PacketTooShort`.
     pub(super) too_short: u32,
 }
@@ -78,14 +93,21 @@ impl Source<'_> {
         learns(&self.program.tables[table as usize])
     }
 
-    /// The offset of a table's number of entries, from the first table on: the engine has one table
-    /// for each that the program declares.
-    pub(super) fn count_offset(&self, table: u32) -> i32 {
+    /// Returns whether an object is a table's direct counter.
+    pub(super) fn has_direct_counter(&self, table: &ir::Table, object: usize) -> bool {
+        let counter = ir::Constant::Object(object as u32);
+        let mut properties = table.properties.iter();
+        properties.any(|(name, value)| is_direct_counter(name) && *value == counter)
+    }
+
+    /// The offset of a field of a table, from the first table on: the engine has one table for each that
+    /// the program declares.
+    pub(super) fn table_offset(&self, table: u32, field: usize) -> i32 {
         assert!(
             (table as usize) < self.program.tables.len(),
             "no table {table}"
         );
-        (table as usize * size_of::<Table>() + Table::COUNT) as i32
+        (table as usize * size_of::<Table>() + field) as i32
     }
 
     /// Returns whether packets execute a call in their order.
@@ -100,12 +122,15 @@ pub(super) struct Translator<'t, 'f> {
     pub(super) of: &'t Source<'t>,
     pub(super) code: &'t Inlined<'t>,
     pub(super) graph: &'t Graph,
+    pub(super) verbatim: &'t Verbatim,
     pub(super) b: FunctionBuilder<'f>,
     pub(super) blocks: Vec<Block>,
     pub(super) helpers: Helpers,
     pub(super) context: Value,
     pub(super) frame: Value,
     pub(super) known: BTreeMap<Slot, Known>,
+    /// The values known where the extraction that ends the block has failed.
+    pub(super) failed: Option<BTreeMap<Slot, Known>>,
     /// The block that ends a run with too many steps.
     pub(super) too_long: Option<Block>,
     /// The resume blocks, one for each lookup and each call that may suspend.
@@ -140,25 +165,59 @@ impl Translator<'_, '_> {
             self.blocks.push(block);
         }
         self.enter();
-        let mut ends: Vec<BTreeMap<Slot, Known>> = Vec::new();
+        let mut ends: Vec<Ended> = Vec::new();
         for (n, block) in self.graph.blocks.iter().enumerate() {
             self.b.switch_to_block(self.blocks[n]);
-            // Values known at the parent's end have been stored if they are live.
-            let inherited = block.parent.map(|parent| ends[parent].clone());
-            self.known = inherited.unwrap_or_default();
-            self.known.values_mut().for_each(|k| k.is_new = false);
+            self.known = self.inherited(n, &ends);
             if block.is_reached {
                 self.block(n);
             } else {
                 self.b.ins().return_(&[]);
             }
-            ends.push(std::mem::take(&mut self.known));
+            ends.push(Ended {
+                known: std::mem::take(&mut self.known),
+                failed: self.failed.take(),
+            });
         }
         if let Some(block) = self.too_long {
             self.b.switch_to_block(block);
             self.leave_too_long();
         }
         self.b.seal_all_blocks();
+    }
+
+    /// The values known at the start of a block: those that are known at the ends of all blocks before it
+    /// are one value, which they have from a block that is before all of them. Values known at the end of a
+    /// block have been stored if they are live.
+    fn inherited(&self, n: usize, ends: &[Ended]) -> BTreeMap<Slot, Known> {
+        let mut ways = self.graph.blocks[n].before.iter().flat_map(|before| {
+            let Ended { known, failed } = &ends[*before];
+            let last = &self.code.nodes[self.graph.blocks[*before].nodes.end - 1];
+            let (goes_on, fails) = match (last, failed) {
+                (Node::Parse { to, .. }, Some(_)) => {
+                    let next = self.graph.at[self.graph.blocks[*before].nodes.end] as usize;
+                    (next == n, self.graph.at[*to as usize] as usize == n)
+                }
+                _ => (true, false),
+            };
+            let failed = failed.as_ref().filter(|_| fails);
+            goes_on.then_some(known).into_iter().chain(failed)
+        });
+        let Some(first) = ways.next() else {
+            return BTreeMap::new();
+        };
+        let mut inherited = first.clone();
+        for other in ways {
+            inherited.retain(|slot, known| {
+                other
+                    .get(slot)
+                    .is_some_and(|other| other.value == known.value)
+            });
+        }
+        inherited
+            .values_mut()
+            .for_each(|known| known.is_new = false);
+        inherited
     }
 
     /// Dispatches to the beginning or to a resume block.
@@ -191,7 +250,7 @@ impl Translator<'_, '_> {
         for at in nodes.clone() {
             match &self.code.nodes[at] {
                 Node::Plain(inst) => self.instruction(inst),
-                Node::Cost(cost) => self.count(*cost),
+                Node::Cost(cost) => self.add_steps(*cost),
                 last => {
                     self.last(n, at, last);
                     return;
@@ -250,6 +309,14 @@ impl Translator<'_, '_> {
         value
     }
 
+    /// Returns whether a slot is known to be 0.
+    fn is_zero(&self, slot: Slot) -> bool {
+        if self.of.constants.has(slot) {
+            return self.of.program.frame[slot as usize] == 0;
+        }
+        self.known.get(&slot).is_some_and(|known| known.is_zero)
+    }
+
     pub(super) fn write(&mut self, slot: Slot, value: Value) {
         self.write_known(slot, value, false);
     }
@@ -279,6 +346,13 @@ impl Translator<'_, '_> {
         }
     }
 
+    /// Notes that the frame has a slot's value.
+    pub(super) fn is_stored(&mut self, slot: Slot) {
+        if let Some(known) = self.known.get_mut(&slot) {
+            known.is_new = false;
+        }
+    }
+
     /// Stores two adjacent slots with one instruction if both are 0.
     fn store_zeros(&mut self, slot: Slot) -> bool {
         let is_new_zero = |slot| {
@@ -304,9 +378,8 @@ impl Translator<'_, '_> {
         true
     }
 
-    fn store_if(&mut self, wanted: impl Fn(Slot) -> bool) {
-        let new = self.known.iter().filter(|(_, known)| known.is_new);
-        let slots: Vec<Slot> = new.map(|(slot, _)| *slot).filter(|s| wanted(*s)).collect();
+    /// Stores the new values of some slots, in their order.
+    fn store_slots(&mut self, slots: &[Slot]) {
         for (n, slot) in slots.iter().enumerate() {
             let has_neighbour = slots.get(n + 1) == Some(&(slot + 1));
             if !has_neighbour || !self.store_zeros(*slot) {
@@ -316,13 +389,26 @@ impl Translator<'_, '_> {
     }
 
     pub(super) fn store_all(&mut self) {
-        self.store_if(|_| true);
+        let new = self.known.iter().filter(|(_, known)| known.is_new);
+        let slots: Vec<Slot> = new.map(|(slot, _)| *slot).collect();
+        self.store_slots(&slots);
     }
 
     /// Stores the live values at the end of a block.
     pub(super) fn store_live(&mut self, block: usize) {
-        let graph = self.graph;
-        self.store_if(|slot| graph.blocks[block].live_out.has(slot));
+        let block = &self.graph.blocks[block];
+        // The fields of headers that are known to be invalid are live in fewer cases.
+        let is_invalid = |slot| {
+            let validity = self.of.headers.validity_of(slot);
+            validity.is_some_and(|validity| self.is_zero(validity))
+        };
+        let is_live = |slot: &Slot| match is_invalid(*slot) {
+            true => block.live_out_if_invalid.has(*slot),
+            false => block.live_out.has(*slot),
+        };
+        let new = self.known.iter().filter(|(_, known)| known.is_new);
+        let slots: Vec<Slot> = new.map(|(slot, _)| *slot).filter(is_live).collect();
+        self.store_slots(&slots);
     }
 
     /// Stores values before memory is read.
@@ -375,9 +461,10 @@ impl Translator<'_, '_> {
     fn instruction(&mut self, inst: &Inst) {
         match *inst {
             Inst::Move { dst, src, limbs } if limbs <= MAX_LIMBS => {
-                let values: Vec<Value> = (0..limbs).map(|n| self.read(src + n)).collect();
-                for (n, value) in values.into_iter().enumerate() {
-                    self.write(dst + n as u32, value);
+                let moved = |t: &mut Self, n| (t.read(src + n), t.is_zero(src + n));
+                let values: Vec<_> = (0..limbs).map(|n| moved(self, n)).collect();
+                for (n, (value, is_zero)) in values.into_iter().enumerate() {
+                    self.write_known(dst + n as u32, value, is_zero);
                 }
             }
             Inst::Move { dst, src, limbs } => {

@@ -110,12 +110,12 @@ impl Translator<'_, '_> {
                 bytes: None,
             }) => {
                 let index = self.read(index.slot());
-                self.call_count(*object as u32, index);
+                self.count_at(*object, index);
             }
             Call::Counter(CounterCall::CountDirect {
                 object,
                 bytes: None,
-            }) => self.call_count_direct(*object as u32),
+            }) => self.count_entry(*object),
             _ => return false,
         }
         true

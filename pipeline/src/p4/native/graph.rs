@@ -8,7 +8,7 @@ use super::Untranslated;
 use crate::p4::effects::{Effects, SlotRange};
 
 /// Maximum number of words of all sets of slots.
-const MAX_WORDS: usize = 8 << 20;
+const MAX_WORDS: usize = 12 << 20;
 
 /// A set of slots.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,9 +29,22 @@ impl Slots {
         }
     }
 
-    fn remove(&mut self, (first, count): SlotRange) {
+    pub(super) fn remove(&mut self, (first, count): SlotRange) {
         for slot in first..first + count {
             self.0[slot as usize / 64] &= !(1 << (slot % 64));
+        }
+    }
+
+    /// Makes a run that of another set.
+    pub(super) fn copy(&mut self, run: SlotRange, others: &Slots) {
+        self.remove(run);
+        self.add_run_of(run, others);
+    }
+
+    /// Adds a run of another set.
+    pub(super) fn add_run_of(&mut self, (first, count): SlotRange, others: &Slots) {
+        for slot in first..first + count {
+            self.0[slot as usize / 64] |= others.0[slot as usize / 64] & 1 << (slot % 64);
         }
     }
 
@@ -52,8 +65,8 @@ pub(super) struct Block {
     pub(super) nodes: std::ops::Range<usize>,
     /// The successors, each once.
     pub(super) next: Vec<usize>,
-    /// The only predecessor, if it precedes this block.
-    pub(super) parent: Option<usize>,
+    /// The predecessors, each once, if all of them precede this block; otherwise none.
+    pub(super) before: Vec<usize>,
     pub(super) is_reached: bool,
     /// Set if no end is pending at its start: neither `exit` nor an error.
     pub(super) no_pending_end: bool,
@@ -61,6 +74,9 @@ pub(super) struct Block {
     pub(super) live_in: Slots,
     /// Slots that are live at its end.
     pub(super) live_out: Slots,
+    /// The same; but of the fields of headers those that are live even if their header is invalid.
+    pub(super) live_in_if_invalid: Slots,
+    pub(super) live_out_if_invalid: Slots,
 }
 
 /// The control-flow graph of a program block.
@@ -70,7 +86,7 @@ pub(super) struct Graph {
     pub(super) at: Vec<u32>,
 }
 
-fn effects(node: &Node<'_>, program: &Program) -> Effects {
+pub(super) fn effects(node: &Node<'_>, program: &Program) -> Effects {
     match node {
         Node::Plain(inst) | Node::Parse { inst, .. } => Effects::of(inst, program),
         Node::Branch { cond, .. } => Effects {
@@ -84,9 +100,9 @@ fn effects(node: &Node<'_>, program: &Program) -> Effects {
     }
 }
 
-/// Checks the size of the sets of slots: two for each block, and two while liveness is computed.
+/// Checks the size of the sets of slots: four for each block, and two while liveness is computed.
 fn check_size(blocks: usize, slots: usize) -> Result<(), Untranslated> {
-    match blocks * slots.div_ceil(64) * 4 {
+    match blocks * slots.div_ceil(64) * 6 {
         words if words > MAX_WORDS => Err(Untranslated::TooManySlots {
             blocks,
             slots,
@@ -114,11 +130,13 @@ impl Graph {
                 blocks.push(Block {
                     nodes: n..n,
                     next: Vec::new(),
-                    parent: None,
+                    before: Vec::new(),
                     is_reached: false,
                     no_pending_end: true,
                     live_in: Slots::default(),
                     live_out: Slots::default(),
+                    live_in_if_invalid: Slots::default(),
+                    live_out_if_invalid: Slots::default(),
                 });
             }
             let current = blocks.len() - 1;
@@ -129,6 +147,8 @@ impl Graph {
         check_size(blocks.len(), slots)?;
         for block in &mut blocks {
             (block.live_in, block.live_out) = (Slots::new(slots), Slots::new(slots));
+            block.live_in_if_invalid = Slots::new(slots);
+            block.live_out_if_invalid = Slots::new(slots);
             let last = block.nodes.end - 1;
             let mut next = successors(&nodes[last], last);
             if !nodes[last].is_last() {
@@ -145,19 +165,22 @@ impl Graph {
     }
 
     fn reach(&mut self) {
-        let mut from = vec![0usize; self.blocks.len()];
         let mut open = vec![0];
         self.blocks[0].is_reached = true;
-        from[0] = 2;
         while let Some(n) = open.pop() {
             for next in self.blocks[n].next.clone() {
-                from[next] += 1;
                 let block = &mut self.blocks[next];
-                block.parent = (from[next] == 1 && n < next).then_some(n);
+                block.before.push(n);
                 if !block.is_reached {
                     block.is_reached = true;
                     open.push(next);
                 }
+            }
+        }
+        for (n, block) in self.blocks.iter_mut().enumerate() {
+            // The first block begins a run, too.
+            if n == 0 || block.before.iter().any(|before| *before >= n) {
+                block.before.clear();
             }
         }
     }
@@ -219,52 +242,6 @@ impl Graph {
         }
         false
     }
-
-    /// Computes liveness; `at_end` has the slots that are live after the program block.
-    pub(super) fn live(&mut self, code: &Inlined<'_>, program: &Program, at_end: &Slots) {
-        let slots = program.frame.len();
-        let mut sums = Vec::new();
-        for block in &self.blocks {
-            let (mut reads, mut writes) = (Slots::new(slots), Slots::new(slots));
-            let mut ends = false;
-            for node in code.nodes[block.nodes.clone()].iter().rev() {
-                let effects = effects(node, program);
-                for run in effects.writes {
-                    reads.remove(run);
-                    writes.add(run);
-                }
-                for run in effects.reads {
-                    reads.add(run);
-                }
-                ends |= matches!(node, Node::End) || code.has_loops && node.cost() > 0;
-            }
-            sums.push((reads, writes, ends));
-        }
-        let mut is_changed = true;
-        while is_changed {
-            is_changed = false;
-            for n in (0..self.blocks.len()).rev() {
-                let (reads, writes, ends) = &sums[n];
-                let mut out = Slots::new(slots);
-                if *ends {
-                    out.add_all(at_end);
-                }
-                for next in &self.blocks[n].next {
-                    out.add_all(&self.blocks[*next].live_in);
-                }
-                let block = &mut self.blocks[n];
-                is_changed |= block.live_out.add_all(&out);
-                for (word, written) in out.0.iter_mut().zip(&writes.0) {
-                    *word &= !written;
-                }
-                if *ends {
-                    out.add_all(at_end);
-                }
-                out.add_all(reads);
-                is_changed |= block.live_in.add_all(&out);
-            }
-        }
-    }
 }
 
 /// Returns whether no end is pending after nodes, given the state before them.
@@ -313,8 +290,8 @@ mod tests {
         let refused = check_size(8192, 16_385).unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "a block has 8192 basic blocks and 16385 slots: their liveness takes 8421376 words, \
-             of 8388608 at most"
+            "a block has 8192 basic blocks and 16385 slots: their liveness takes 12632064 words, \
+             of 12582912 at most"
         );
     }
 }

@@ -40,6 +40,20 @@ pub(super) extern "C" fn apply(context: &mut Shared<'_>, table: u32) -> u64 {
     }
 }
 
+/// Finds a record, and does nothing else. Returns its number plus one; 0 if there is none.
+pub(super) extern "C" fn find(context: &mut Shared<'_>, table: u32) -> u64 {
+    let host = &*bridge(context).host;
+    let record = host.record(host.table(table));
+    record.map_or(0, |record| u64::from(record) + 1)
+}
+
+/// The same in a table with exact keys, with the key's hash.
+pub(super) extern "C" fn find_hashed(context: &mut Shared<'_>, table: u32, hash: u64) -> u64 {
+    let host = &*bridge(context).host;
+    let record = host.record_hashed(host.table(table), hash);
+    record.map_or(0, |record| u64::from(record) + 1)
+}
+
 /// Runs the default action of a table that has no entries.
 pub(super) extern "C" fn miss(context: &mut Shared<'_>, table: u32) -> u64 {
     let bridge = bridge(context);
@@ -120,6 +134,17 @@ pub(super) extern "C" fn emit(context: &mut Shared<'_>, layout: u32, src: u32) {
     unsafe { bridge.writer.set_written(length) };
     bridge.machine.emit(layout, src, bridge.writer);
     bridge.writer.reserve(ROOM);
+    let (out, length, room) = bridge.writer.space();
+    (context.out, context.out_length, context.out_room) = (out, length as u64, room as u64);
+}
+
+/// Reserves capacity for a header of that many bytes, and more.
+pub(super) extern "C" fn reserve(context: &mut Shared<'_>, bytes: u32) {
+    let length = context.out_length as usize;
+    let bridge = bridge(context);
+    // SAFETY: the code has written all bytes up to there, within the capacity that it was passed.
+    unsafe { bridge.writer.set_written(length) };
+    bridge.writer.reserve(bytes as usize + ROOM);
     let (out, length, room) = bridge.writer.space();
     (context.out, context.out_length, context.out_room) = (out, length as u64, room as u64);
 }

@@ -3,13 +3,15 @@
 //!
 //! A block becomes one function, with all code that it calls inlined ([`inline`]). The frame is the
 //! same as the interpreter's, and operations that do not merit their own code are calls to the
-//! interpreter's implementation ([`helpers`]). Values are kept in registers within a basic block,
-//! and are stored at its end if they are live ([`graph`]).
+//! interpreter's implementation ([`helpers`]). Values are kept in registers until ways meet on
+//! which they differ, and are stored at the end of a basic block if they are live ([`liveness`]).
 
 #[cfg(feature = "jit")]
 mod calls;
 #[cfg(feature = "jit")]
 mod context;
+#[cfg(feature = "jit")]
+mod counts;
 #[cfg(feature = "jit")]
 mod emit;
 #[cfg(feature = "jit")]
@@ -21,9 +23,15 @@ mod helpers;
 #[cfg(feature = "jit")]
 mod inline;
 #[cfg(feature = "jit")]
+mod liveness;
+#[cfg(feature = "jit")]
+mod lookup;
+#[cfg(feature = "jit")]
 mod module;
 #[cfg(feature = "jit")]
 mod packet;
+#[cfg(feature = "jit")]
+mod verbatim;
 #[cfg(feature = "jit")]
 mod wide;
 #[cfg(not(feature = "jit"))]
@@ -34,7 +42,7 @@ pub(super) use module::Native;
 #[cfg(not(feature = "jit"))]
 pub(super) use without::Native;
 
-use adit_p4_frontend::ir::FunctionId;
+use adit_p4_frontend::ir::{FunctionId, Slot};
 
 use super::effects::SlotRange;
 use super::machine::{Applied, End};
@@ -48,6 +56,9 @@ pub(super) struct Borders {
     pub(super) given: Vec<SlotRange>,
     /// Slots that callers read after running a function.
     pub(super) taken: Vec<SlotRange>,
+    /// The first of the slots that [`Native::reserve`] has added, if a function handles a packet from its
+    /// parser to its deparser.
+    pub(super) places: Option<Slot>,
 }
 
 /// Reasons why a program is interpreted.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A program's machine code: generation, ownership and execution.
 
-use adit_p4_frontend::ir::{FunctionId, Inst, Program};
+use adit_p4_frontend::ir::{FunctionId, Inst, Program, Slot};
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{AbiParam, Signature, Type, Value};
 use cranelift_codegen::settings::{self, Configurable};
@@ -14,6 +14,8 @@ use super::emit::{Helpers, Source, Translator};
 use super::graph::{Graph, Slots};
 use super::helpers;
 use super::inline::{Inlined, Node};
+use super::liveness::Headers;
+use super::verbatim::Verbatim;
 use super::{Begin, Borders, Leave, Ran, Untranslated, Waiting};
 use crate::p4::effects::Effects;
 use crate::p4::environment::Environment;
@@ -21,7 +23,7 @@ use crate::p4::externs::{self, Architecture};
 use crate::p4::fields::Flat;
 use crate::p4::machine::{Machine, Packet};
 use crate::p4::packet::Reader;
-use crate::p4::tables::Plan;
+use crate::p4::tables::{Places, Plan};
 
 type Entry = extern "C" fn(&mut Context<'_, '_>);
 
@@ -54,7 +56,7 @@ fn refused(error: impl std::fmt::Display) -> Untranslated {
 }
 
 /// The helpers: name, parameter types after the context, and return types.
-const HELPERS: [(&str, &[Type], &[Type]); 10] = [
+const HELPERS: [(&str, &[Type], &[Type]); 13] = [
     ("apply", &[I32], &[I64]),
     ("external", &[I32], &[]),
     ("count_direct", &[I32], &[]),
@@ -65,6 +67,9 @@ const HELPERS: [(&str, &[Type], &[Type]); 10] = [
     ("in_turn", &[I32], &[I64]),
     ("count", &[I32, I64], &[]),
     ("miss", &[I32], &[I64]),
+    ("find", &[I32], &[I64]),
+    ("reserve", &[I32], &[]),
+    ("find_hashed", &[I32, I64], &[I64]),
 ];
 
 fn address(helper: &str) -> *const u8 {
@@ -78,6 +83,9 @@ fn address(helper: &str) -> *const u8 {
         "in_turn" => helpers::in_turn as *const u8,
         "count" => helpers::count as *const u8,
         "miss" => helpers::miss as *const u8,
+        "find" => helpers::find as *const u8,
+        "reserve" => helpers::reserve as *const u8,
+        "find_hashed" => helpers::find_hashed as *const u8,
         _ => helpers::clear as *const u8,
     }
 }
@@ -116,7 +124,7 @@ fn constants(program: &Program, borders: &Borders) -> Slots {
             Inst::Apply { table, hit, action } => Effects::of_table(*table, *hit, *action, program),
             _ => Effects::of(inst, program),
         };
-        // Arguments of an extern may be constants; its results are initially zero.
+        // The results of an extern are initially zero.
         let touched = match inst {
             Inst::Extern { .. } => &mut given,
             _ => &mut written,
@@ -147,6 +155,14 @@ fn is_aligned(code: &Inlined<'_>, layouts: &[Flat]) -> bool {
 }
 
 impl Native {
+    /// Adds the slots to a program's frame that machine code needs. Returns the first one.
+    pub(in crate::p4) fn reserve(program: &mut Program) -> Slot {
+        let first = program.frame.len();
+        let count = Verbatim::slots(&Headers::new(program));
+        program.frame.resize(first + count, 0);
+        first as Slot
+    }
+
     pub(in crate::p4) fn new(program: &Program, borders: &Borders) -> Result<Native, Untranslated> {
         if cfg!(miri) {
             return Err(Untranslated::NotBuilt);
@@ -167,18 +183,32 @@ impl Native {
                 .iter()
                 .map(|table| Plan::of(table).unwrap_or_default())
                 .collect(),
+            places: program.tables.iter().map(Places::of).collect(),
             constants: constants(program, borders),
+            headers: Headers::new(program),
             too_short: too_short.unwrap_or(0) as u32,
         };
         let mut parts = Vec::new();
         for function in &borders.entries {
             if parts
                 .iter()
-                .all(|part: &(FunctionId, _, _)| part.0 != *function)
+                .all(|part: &(FunctionId, _, _, _)| part.0 != *function)
             {
                 let code = Inlined::new(program, *function)?;
                 let graph = Graph::new(&code, program)?;
-                parts.push((*function, code, graph));
+                let verbatim = match borders.places {
+                    Some(places) if is_aligned(&code, &layouts) => Verbatim::new(
+                        &code,
+                        &graph,
+                        program,
+                        &source.headers,
+                        &layouts,
+                        &source.constants,
+                        places,
+                    ),
+                    _ => Verbatim::default(),
+                };
+                parts.push((*function, code, graph, verbatim));
             }
         }
         // Slots that are live at a function's end: those that callers read, and those that any
@@ -189,8 +219,15 @@ impl Native {
         let mut is_changed = true;
         while is_changed {
             is_changed = false;
-            for (_, code, graph) in &mut parts {
-                graph.live(code, program, &at_end);
+            for (_, code, graph, verbatim) in &mut parts {
+                graph.live(
+                    code,
+                    program,
+                    &source.headers,
+                    &source.constants,
+                    verbatim,
+                    &at_end,
+                );
                 is_changed |= at_end.add_all(&graph.blocks[0].live_in);
             }
         }
@@ -198,7 +235,7 @@ impl Native {
             module: None,
             code: program.functions.iter().map(|_| None).collect(),
             others: Vec::new(),
-            tracks_once: parts.iter().all(|(_, code, graph)| {
+            tracks_once: parts.iter().all(|(_, code, graph, _)| {
                 let tracks = |node: &Node<'_>| match node {
                     Node::Plain(Inst::Extern { call }) => source.is_track(*call),
                     _ => false,
@@ -208,8 +245,9 @@ impl Native {
         };
         let module = native.module.insert(JITModule::new(builder()?));
         let mut made = Vec::new();
-        for (function, code, graph) in &parts {
-            let id = translate(module, &source, code, graph, &mut native.others)?;
+        for (function, code, graph, verbatim) in &parts {
+            let others = &mut native.others;
+            let id = translate(module, &source, code, graph, verbatim, others)?;
             made.push((*function, id));
         }
         module.finalize_definitions().map_err(refused)?;
@@ -230,6 +268,7 @@ impl Native {
 
     /// Runs a block to its end, or until it suspends. Returns `None` if it has no suitable code. A
     /// suspended block is resumed by passing it back, with the result of its lookup.
+    #[inline(always)]
     pub(in crate::p4) fn run(
         &self,
         function: FunctionId,
@@ -250,6 +289,9 @@ impl Native {
         let key = host.local.key.as_mut_ptr();
         let input_queue = host.local.input_queue.into();
         let tables = host.state.tables.as_ptr();
+        let counts = host.local.counts.as_ptr();
+        let weight = host.local.weight(None);
+        let reached = &raw mut *host.local.applied;
         let (out, out_length, out_room) = packet.writer.space();
         let (end_before, steps, resume, applied) = match from {
             Begin::Start => (GOING_ON, code.cost, 0, None),
@@ -286,6 +328,11 @@ impl Native {
             hash: 0,
             input_queue,
             tables,
+            reached,
+            may_wait: leave.may_wait.into(),
+            counts,
+            packets: weight.packets,
+            bytes: weight.bytes,
             bridge: &mut bridge,
         };
         (code.entry)(&mut context);
@@ -325,6 +372,7 @@ fn translate(
     source: &Source<'_>,
     code: &Inlined<'_>,
     graph: &Graph,
+    verbatim: &Verbatim,
     others: &mut Vec<Inst>,
 ) -> Result<FuncId, Untranslated> {
     let pointer = module.target_config().pointer_type();
@@ -353,6 +401,7 @@ fn translate(
         of: source,
         code,
         graph,
+        verbatim,
         b: FunctionBuilder::new(&mut context.func, &mut room),
         blocks: Vec::new(),
         helpers: Helpers {
@@ -366,10 +415,14 @@ fn translate(
             in_turn: helpers[7],
             count: helpers[8],
             miss: helpers[9],
+            find: helpers[10],
+            reserve: helpers[11],
+            find_hashed: helpers[12],
         },
         context: Value::from_u32(0),
         frame: Value::from_u32(0),
         known: Default::default(),
+        failed: None,
         too_long: None,
         resumes: Vec::new(),
         resumed: 0,

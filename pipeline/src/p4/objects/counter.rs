@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Counters.
 
+use std::sync::atomic::AtomicU64;
+
 use super::{Counts, ObjectError};
 
 /// Packets and bytes.
@@ -29,6 +31,12 @@ impl Counter {
     /// workers share.
     pub(in crate::p4) fn join(&self, worker: usize) {
         self.counts.join(worker);
+    }
+
+    /// The words of a worker's counts ([`Counts::own`]).
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(in crate::p4) fn own(&self, worker: usize) -> &[AtomicU64] {
+        self.counts.own(worker)
     }
 
     /// The number of elements.

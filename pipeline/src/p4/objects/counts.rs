@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Counters with one copy for each worker, so that cores do not share cache lines.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::OnceLock;
 
@@ -45,6 +46,14 @@ impl Counts {
             }
         }
         true
+    }
+
+    /// The words of a worker's copy: packets and bytes of each count in turn; none without a copy. Only
+    /// the worker with that number may change them.
+    #[cfg_attr(not(feature = "jit"), allow(dead_code, reason = "for machine code"))]
+    pub(in crate::p4) fn own(&self, worker: usize) -> &[AtomicU64] {
+        let own = self.workers.get(worker).and_then(OnceLock::get);
+        own.map_or(&[], |words| words)
     }
 
     /// Counts a packet; only the worker with that number may call this.

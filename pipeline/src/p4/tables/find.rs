@@ -29,19 +29,28 @@ impl Table {
 
     /// Finds the record for a packed key.
     #[inline(always)]
-    pub(super) fn look_up(&self, key: &[u64], pin: &Pin<'_>) -> Option<u32> {
+    pub(in crate::p4) fn look_up(&self, key: &[u64], pin: &Pin<'_>) -> Option<u32> {
         // A table without keys has no entries.
         if self.count.load(Acquire) == 0 {
             return None;
         }
         match &self.search {
-            Search::Exact => {
-                let index = self.index.read(pin);
-                index.find(self.hash(key), |record| self.record_has(record, key))
-            }
+            Search::Exact => self.look_up_hashed(key, self.hash(key), pin),
             Search::Tuples { dir: Some(dir), .. } if !dir.has_overflowed() => dir.find(key[0]),
             Search::Tuples { .. } => self.look_up_tuples(key, pin),
         }
+    }
+
+    /// Finds the record for a packed key of a table with exact keys.
+    #[inline(always)]
+    pub(in crate::p4) fn look_up_hashed(
+        &self,
+        key: &[u64],
+        hash: u64,
+        pin: &Pin<'_>,
+    ) -> Option<u32> {
+        let index = self.index.read(pin);
+        index.find(hash, |record| self.record_has(record, key))
     }
 
     /// Hashes an exact key; the usual widths are specialised as constants.

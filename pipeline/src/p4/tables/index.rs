@@ -12,9 +12,10 @@ use crate::p4::memory::{prefetch, Words};
 const PLACES: usize = 8;
 /// An empty slot, in a bucket that may have overflowed into the next one.
 const GONE: u64 = u32::MAX as u64;
+const HOME_BIT: u32 = 24;
 
 /// The hash table. Keys are in the records; callers compare them.
-pub(super) struct Index {
+pub(in crate::p4) struct Index {
     places: Words,
     /// The number of buckets minus one; it is a power of two.
     mask: usize,
@@ -41,7 +42,23 @@ fn record_of(word: u64) -> Option<u32> {
 /// The slot of its bucket in which a record is looked for first.
 fn home(hash: u64) -> usize {
     // Bits that select no bucket of the largest table, and are not in the slot.
-    (hash >> 24) as usize % PLACES
+    (hash >> HOME_BIT) as usize % PLACES
+}
+
+#[cfg(feature = "jit")]
+/// Offsets of what machine code reads, as [`Index::search`] does.
+impl Index {
+    /// The address of its slots.
+    pub(in crate::p4) const SLOTS: usize = std::mem::offset_of!(Index, places) + Words::START;
+    /// A word.
+    pub(in crate::p4) const MASK: usize = std::mem::offset_of!(Index, mask);
+    /// A byte.
+    pub(in crate::p4) const IS_FAR: usize = std::mem::offset_of!(Index, is_far);
+    /// The number of slots of a bucket.
+    pub(in crate::p4) const SLOTS_OF_BUCKET: usize = PLACES;
+    /// The lowest bit of a hash that selects the slot of its bucket in which a record is looked for
+    /// first.
+    pub(in crate::p4) const HOME_BIT: u32 = HOME_BIT;
 }
 
 impl Index {

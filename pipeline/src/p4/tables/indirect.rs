@@ -2,6 +2,7 @@
 //! Entries whose actions are in an action profile or selector; direct meters and counters used by
 //! actions.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
 use adit_p4_frontend::ir::{self, Chosen};
@@ -295,6 +296,12 @@ impl Table {
     pub(in crate::p4) fn mark(&self, id: EntryId, now_ns: u64, amount: u64, color: Color) -> Color {
         let cell = self.meters.get(id.0);
         cell.map_or(color, |cell| cell.mark(now_ns, amount, color))
+    }
+
+    /// The words of a worker's direct counter, by the entries' ids.
+    pub(in crate::p4) fn own_counts(&self, worker: usize) -> &[AtomicU64] {
+        let counts = self.counts.as_ref();
+        counts.map_or(&[], |counts| counts.own(worker))
     }
 
     /// Counts a packet for an entry.

@@ -171,6 +171,18 @@ impl Plan {
     }
 }
 
+/// Numbers of [`hash`]: machine code computes the same.
+pub(in crate::p4) mod numbers {
+    /// Takes the place of a word behind the last one.
+    pub(in crate::p4) const NO_WORD: u64 = 0x2d35_8dcc_aa6c_78a5;
+    /// Makes the second factor's start of the seed.
+    pub(in crate::p4) const SECOND: u64 = 0xa076_1d64_78bd_642f;
+    /// What the factors' starts grow by with each product.
+    pub(in crate::p4) const STEPS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03];
+    /// The last product's factor.
+    pub(in crate::p4) const LAST: u64 = 0xd6e8_feb8_6659_fd93;
+}
+
 /// Hashes words, which are obtained by index; the seed is unknown to attackers who choose keys.
 #[inline(always)]
 pub(super) fn hash(seed: u64, count: usize, word: impl Fn(usize) -> u64) -> u64 {
@@ -180,18 +192,17 @@ pub(super) fn hash(seed: u64, count: usize, word: impl Fn(usize) -> u64) -> u64 
 /// The first half of [`hash`]: sufficient where a collision only costs time.
 #[inline(always)]
 pub(super) fn mix(seed: u64, count: usize, word: impl Fn(usize) -> u64) -> u64 {
-    let (mut state, mut first, mut second) =
-        (0u64, seed, seed.rotate_left(32) ^ 0xa076_1d64_78bd_642f);
+    let (mut state, mut first, mut second) = (0u64, seed, seed.rotate_left(32) ^ numbers::SECOND);
     let mut n = 0;
     // Two words for each product, and products that do not depend on each other.
     while n < count {
         let other = match n + 1 < count {
             true => word(n + 1),
-            false => 0x2d35_8dcc_aa6c_78a5,
+            false => numbers::NO_WORD,
         };
         state = state.wrapping_add(fold(word(n) ^ first, other ^ second));
-        first = first.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        second = second.wrapping_add(0xd1b5_4a32_d192_ed03);
+        first = first.wrapping_add(numbers::STEPS[0]);
+        second = second.wrapping_add(numbers::STEPS[1]);
         n += 2;
     }
     state
@@ -200,7 +211,7 @@ pub(super) fn mix(seed: u64, count: usize, word: impl Fn(usize) -> u64) -> u64 {
 /// The second half of [`hash`].
 #[inline]
 pub(super) fn mixed(seed: u64, state: u64) -> u64 {
-    fold(state ^ seed, 0xd6e8_feb8_6659_fd93)
+    fold(state ^ seed, numbers::LAST)
 }
 
 #[inline]

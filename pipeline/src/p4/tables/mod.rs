@@ -8,6 +8,8 @@ mod control;
 mod dir;
 mod error;
 mod find;
+#[cfg(feature = "jit")]
+mod in_place;
 mod index;
 mod indirect;
 mod key;
@@ -34,7 +36,14 @@ pub use key::MatchKind;
 pub(super) use key::Plan;
 pub use opaque::{MAX_OPAQUE, MAX_OPAQUE_TOTAL};
 #[cfg(feature = "jit")]
-pub(super) use {key::is_selector, staged::learns, staged::may_suspend};
+pub(super) use {
+    in_place::{is_direct_counter, Places},
+    index::Index,
+    key::is_selector,
+    key::numbers,
+    staged::learns,
+    staged::may_suspend,
+};
 
 use self::shape::Shape;
 use super::memory::{Epochs, Snapshot};
@@ -42,6 +51,7 @@ use super::objects::{Count, Counts, MeterConfig, SetAction};
 use aging::Timers;
 use change::State;
 use dir::Dir;
+#[cfg(not(feature = "jit"))]
 use index::Index;
 use indirect::Indirect;
 pub(super) use lookup::{Found, Hit, SelectedAction};
@@ -192,10 +202,6 @@ impl fmt::Debug for Table {
 }
 
 impl Table {
-    /// The offset of the number of entries, a word that machine code reads.
-    #[cfg(feature = "jit")]
-    pub(super) const COUNT: usize = std::mem::offset_of!(Table, count);
-
     /// Creates a table as declared by the program, with its entries.
     pub(super) fn new(mut spec: ir::Table, epochs: Arc<Epochs>) -> Result<Table, TableError> {
         let entries = std::mem::take(&mut spec.entries);
@@ -209,9 +215,8 @@ impl Table {
             why: format!("there is no memory for {capacity} entries"),
         };
         let plan = &shape.plan;
-        let arguments = shape.argument_words();
         let is_exact = shape.is_exact();
-        let layout = Layout::new(!is_exact, plan.words, plan.range_words, arguments);
+        let layout = Layout::of(&shape);
         let room = change::room(capacity);
         let records = Records::new(room, layout).ok_or_else(memory)?;
         let index = Arc::new(Index::new(16).ok_or_else(memory)?);

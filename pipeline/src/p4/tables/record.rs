@@ -5,6 +5,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use super::shape::Shape;
 use crate::p4::memory::{prefetch, Words};
 
 /// The layout of a record.
@@ -26,7 +27,14 @@ const PRIORITY: usize = 2;
 const SEQUENCE: usize = 3;
 
 impl Layout {
-    pub(super) fn new(chained: bool, key: usize, ranges: usize, arguments: usize) -> Layout {
+    /// The layout of the records of a table.
+    pub(super) fn of(shape: &Shape) -> Layout {
+        let plan = &shape.plan;
+        let arguments = shape.argument_words();
+        Layout::new(!shape.is_exact(), plan.words, plan.range_words, arguments)
+    }
+
+    fn new(chained: bool, key: usize, ranges: usize, arguments: usize) -> Layout {
         let first = if chained { 4 } else { 1 };
         let used = first + key + 2 * ranges + arguments;
         Layout {
@@ -79,6 +87,10 @@ pub(super) struct Records {
 }
 
 impl Records {
+    /// The offset of the address of its words.
+    #[cfg(feature = "jit")]
+    pub(super) const START: usize = std::mem::offset_of!(Records, words) + Words::START;
+
     pub(super) fn new(count: usize, layout: Layout) -> Option<Records> {
         Some(Records {
             words: Words::new(count.checked_mul(layout.stride)?)?,
