@@ -5,7 +5,11 @@
 //!
 //! ```text
 //! cargo run --release -p adit-conntrack --example ct_bench -- [--json] [CONNECTIONS [THREADS]]
+//! valgrind --tool=callgrind target/release/examples/ct_bench --count OPERATION NUMBER
 //! ```
+//!
+//! `--count` does an operation (insert, insert_burst, track, track_burst, data) that many times and nothing
+//! else: two runs with different numbers have the instructions of one as their difference.
 
 mod packets;
 mod pauses;
@@ -267,14 +271,7 @@ fn run(connections: u32, threads: u32) -> Figures {
         open(&bulk, thread, now);
     }
     let data = measure(threads, LOOKUPS, |thread| {
-        for number in 0..LOOKUPS / 2 {
-            // Data makes the timeout short, its acknowledgement long again.
-            let seq = number.wrapping_mul(DATA as u32);
-            let then = now + Duration::from_millis(number.into());
-            track(&bulk, &data(thread, seq), then);
-            let acknowledgement = acknowledgement(thread, seq.wrapping_add(DATA as u32));
-            track(&bulk, &acknowledgement, then);
-        }
+        transfer(&bulk, thread, LOOKUPS, now);
     });
     let later = Time::from_secs(3600);
     for number in 0..ALIVE {
@@ -296,8 +293,53 @@ fn run(connections: u32, threads: u32) -> Figures {
     }
 }
 
+/// Connections of [`count`] with packets.
+const COUNTED: u32 = 1024;
+
+/// Does an operation a number of times, and measures nothing.
+fn count(operation: &str, number: u32) {
+    let now = Time::from_secs(1);
+    let tracker = Tracker::new(10_000, Seed::new([42; 16]), Settings::default());
+    let flows = |count: u32| (0..count).map(|number| number % COUNTED);
+    if operation.starts_with("track") {
+        track_bursts(&tracker, flows(COUNTED), true, now);
+    }
+    match operation {
+        "insert" => (0..number).for_each(|flow| {
+            track(&tracker, &packet(flow), now);
+        }),
+        "insert_burst" => track_bursts(&tracker, 0..number, true, now),
+        "track" => flows(number).for_each(|flow| {
+            track(&tracker, &packet(flow), now);
+        }),
+        "track_burst" => track_bursts(&tracker, flows(number), false, now),
+        "data" => {
+            open(&tracker, 0, now);
+            transfer(&tracker, 0, number, now);
+        }
+        other => panic!("--count has no operation {other}"),
+    }
+}
+
+/// Passes segments of a connection in both directions in turn. Data makes the timeout short, its
+/// acknowledgement long again.
+fn transfer(tracker: &Tracker, connection: u32, segments: u32, now: Time) {
+    for number in 0..segments / 2 {
+        let seq = number.wrapping_mul(DATA as u32);
+        let then = now + Duration::from_millis(number.into());
+        track(tracker, &data(connection, seq), then);
+        let acknowledgement = acknowledgement(connection, seq.wrapping_add(DATA as u32));
+        track(tracker, &acknowledgement, then);
+    }
+}
+
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let [flag, operation, number] = &arguments[..] {
+        if flag == "--count" {
+            return count(operation, number.parse().expect("a number"));
+        }
+    }
     let is_json = arguments.iter().any(|argument| argument == "--json");
     let mut numbers = arguments.iter().filter(|argument| *argument != "--json");
     let mut next = |default| {
