@@ -9,15 +9,18 @@ pub(crate) struct Sum(u64);
 
 impl Sum {
     /// Adds bytes that begin at an even offset of what is summed.
+    #[inline]
     pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
         let mut words = bytes.chunks_exact(4);
         for word in &mut words {
             self.0 += u64::from(u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
         }
-        let mut last = [0; 4];
         let rest = words.remainder();
-        last[..rest.len()].copy_from_slice(rest);
-        self.0 += u64::from(u32::from_be_bytes(last));
+        if !rest.is_empty() {
+            let mut last = [0; 4];
+            last[..rest.len()].copy_from_slice(rest);
+            self.0 += u64::from(u32::from_be_bytes(last));
+        }
         self
     }
 
@@ -42,16 +45,23 @@ impl Sum {
     }
 
     /// Subtracts bytes of an even number that begin at an even offset of what is summed.
+    #[inline]
     pub(crate) fn minus_bytes(mut self, bytes: &[u8]) -> Self {
-        for word in bytes.chunks_exact(2) {
-            self = self.minus_word(u16::from_be_bytes([word[0], word[1]]));
+        let mut words = bytes.chunks_exact(4);
+        for word in &mut words {
+            self.0 += u64::from(!u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
         }
-        self
+        match *words.remainder() {
+            [high, low] => self.minus_word(u16::from_be_bytes([high, low])),
+            _ => self,
+        }
     }
 
     /// The sum in 16 bits.
+    #[inline]
     pub(crate) fn fold(self) -> u16 {
-        let mut sum = self.0;
+        let sum = (self.0 & 0xffff_ffff) + (self.0 >> 32);
+        let mut sum = (sum & 0xffff) + (sum >> 16);
         while sum > 0xffff {
             sum = (sum & 0xffff) + (sum >> 16);
         }

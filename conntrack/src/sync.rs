@@ -11,12 +11,12 @@ mod of_loom;
 pub(crate) use faults::{with as with_fault, Fault};
 #[cfg(feature = "loom")]
 pub(crate) use of_loom::{
-    fence, unlock_fairly, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard,
+    fence, unlock_fairly, AtomicU16, AtomicU32, AtomicU64, AtomicU8, AtomicUsize, Mutex, MutexGuard,
 };
 #[cfg(not(feature = "loom"))]
 pub(crate) use parking_lot::{Mutex, MutexGuard};
 #[cfg(not(feature = "loom"))]
-pub(crate) use std::sync::atomic::{fence, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
+pub(crate) use std::sync::atomic::{fence, AtomicU16, AtomicU32, AtomicU64, AtomicU8, AtomicUsize};
 
 /// Gives a lock to the thread that waits for it, if one does: the caller will want it again at once.
 #[cfg(not(feature = "loom"))]

@@ -66,6 +66,11 @@ impl Protocol {
     /// Stream Control Transmission Protocol.
     pub const SCTP: Protocol = Protocol(132);
 
+    /// The protocol of a key's tuple.
+    pub(crate) fn of_key(key: &Key) -> Self {
+        Protocol((key[4] >> 48) as u8)
+    }
+
     /// Reports whether tuples of this protocol hold ports.
     pub const fn has_ports(self) -> bool {
         matches!(self, Protocol::TCP | Protocol::UDP | Protocol::SCTP)
@@ -212,6 +217,21 @@ impl Tuple {
         self.src
     }
 
+    /// The bits of the destination's address.
+    pub(crate) fn dst_bits(&self) -> u128 {
+        self.dst
+    }
+
+    /// The source's part.
+    pub(crate) fn src_part(&self) -> u16 {
+        self.src_part
+    }
+
+    /// The destination's part.
+    pub(crate) fn dst_part(&self) -> u16 {
+        self.dst_part
+    }
+
     /// The source.
     pub fn src(&self) -> Endpoint {
         Endpoint {
@@ -270,6 +290,7 @@ impl Tuple {
 
     /// The tuple of a packet that answers a packet of this one; absent for ICMP messages that have
     /// no answer (`nf_ct_invert_tuple`).
+    #[inline]
     pub fn invert(&self) -> Option<Tuple> {
         let (src_part, dst_part) = match self.protocol {
             Protocol::ICMP | Protocol::ICMPV6 => {
@@ -295,6 +316,7 @@ impl Tuple {
     }
 
     /// The words of this tuple in the zone with number `zone`.
+    #[inline]
     pub(crate) fn key(&self, zone: u16) -> Key {
         let rest = u64::from(self.src_part)
             | u64::from(self.dst_part) << 16
@@ -311,6 +333,7 @@ impl Tuple {
     }
 
     /// The tuple of these words.
+    #[inline]
     pub(crate) fn from_key(key: &Key) -> Self {
         let rest = key[4];
         Tuple {
@@ -318,7 +341,7 @@ impl Tuple {
             dst: u128::from(key[2]) | u128::from(key[3]) << 64,
             src_part: rest as u16,
             dst_part: (rest >> 16) as u16,
-            protocol: Protocol((rest >> 48) as u8),
+            protocol: Protocol::of_key(key),
             family: Family::of_key(key),
         }
     }

@@ -26,7 +26,7 @@ use crate::bits::Status;
 use crate::packet::Headers;
 use crate::stats::DropReason;
 use crate::time::Time;
-use crate::tracker::{Association, Pending, Rewrite, Tracked, Tracker};
+use crate::tracker::{Association, Pending, Reading, Rewrite, Tracked, Tracker};
 use crate::tuple::{Direction, Family};
 
 pub(crate) use exhausted::Exhausted;
@@ -209,7 +209,19 @@ impl Tracker {
         tracked: &Tracked,
         packet: &mut B,
     ) -> Translation {
-        let translation = apply(tracked, packet);
+        let headers = Headers::parse(packet.octets());
+        self.translate_parsed(tracked, packet, headers.as_ref().ok())
+    }
+
+    /// As [`Tracker::translate`], of a packet whose headers are known: those that [`Headers::parse`] finds
+    /// in it now.
+    pub fn translate_parsed<B: PacketBuffer + ?Sized>(
+        &self,
+        tracked: &Tracked,
+        packet: &mut B,
+        headers: Option<&Headers>,
+    ) -> Translation {
+        let translation = apply(tracked, packet, headers);
         if translation == Translation::Drop {
             self.stats.count_drop(DropReason::Translation);
         }
@@ -288,51 +300,54 @@ impl Tracker {
 }
 
 /// Rewrites a packet as its connection's translation demands.
-fn apply<B: PacketBuffer + ?Sized>(tracked: &Tracked, packet: &mut B) -> Translation {
+#[inline]
+fn apply<B: PacketBuffer + ?Sized>(
+    tracked: &Tracked,
+    packet: &mut B,
+    headers: Option<&Headers>,
+) -> Translation {
     let (direction, is_error) = match tracked.association {
         Association::Known(_, direction) | Association::Ended(direction) => (direction, false),
         Association::Related(_, direction) => (direction, true),
         Association::None | Association::New(_) => return Translation::Unchanged,
     };
-    let Some(Rewrite { keys, status }) = tracked.rewrite else {
+    let Some(Rewrite { keys, status }) = &tracked.rewrite else {
         return Translation::Unchanged;
     };
-    let octets = packet.octets();
-    let Ok(headers) = Headers::parse(octets) else {
+    let (octets, Some(headers)) = (packet.octets(), headers) else {
         return Translation::Drop;
     };
     let other = keys.tuple(direction.opposite());
     if is_error {
-        return icmp::translate(octets, &headers, &other, status, direction);
+        return icmp::translate(octets, headers, &other, *status, direction);
     }
     let Some(target) = other.invert() else {
         return Translation::Drop;
     };
     for manip in [Manip::Destination, Manip::Source] {
         if status.contains(manip.status(direction))
-            && !rewrite::datagram(octets, &headers, &target, manip)
+            && !rewrite::datagram(octets, headers, &target, manip)
         {
             return Translation::Drop;
         }
     }
-    if tracked.reading.is_plain() || rewrite_payload(tracked, packet, direction) {
-        Translation::Rewritten
-    } else {
-        Translation::Drop
+    match &tracked.reading {
+        Some(reading) if !rewrite_payload(reading, packet, direction) => Translation::Drop,
+        _ => Translation::Rewritten,
     }
 }
 
 /// Applies the changes of the packet's helper, or of an earlier packet's: another payload, another
 /// port, other sequence numbers. Returns whether that is possible.
 fn rewrite_payload<B: PacketBuffer + ?Sized>(
-    tracked: &Tracked,
+    reading: &Reading,
     packet: &mut B,
     direction: Direction,
 ) -> bool {
     let Ok(headers) = Headers::parse(packet.octets()) else {
         return false;
     };
-    let new_payload = tracked.reading.payload.as_deref();
+    let new_payload = reading.payload.as_deref();
     if new_payload.is_some_and(|payload| !payload::replace(packet, &headers, payload)) {
         return false;
     }
@@ -341,11 +356,11 @@ fn rewrite_payload<B: PacketBuffer + ?Sized>(
         return false;
     };
     let message = &mut octets[headers.transport..headers.end];
-    let adjustments = tracked.reading.adjustments.as_ref();
+    let adjustments = reading.adjustments.as_ref();
     if adjustments.is_some_and(|all| !all.apply(direction, message)) {
         return false;
     }
-    let port = tracked.reading.port;
+    let port = reading.port;
     if let (Some(port), Some(place)) = (port, message.get_mut(2..4)) {
         place.copy_from_slice(&port.to_be_bytes());
     }

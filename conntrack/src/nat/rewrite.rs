@@ -2,13 +2,11 @@
 //! Rewriting of packets (`nf_nat_proto.c`): an address, a port or identifier, and checksums, which are
 //! updated incrementally.
 
-use std::net::IpAddr;
-
 use super::Manip;
 use crate::checksum::{self, Sum};
 use crate::packet::{sctp, Headers};
 use crate::proto::{icmp, icmpv6};
-use crate::tuple::{Endpoint, Family, Protocol, Tuple};
+use crate::tuple::{Family, Protocol, Tuple};
 
 /// The shortest TCP header, whose end is the shortest message with a checksum.
 pub(super) const TCP_HEADER: usize = 20;
@@ -34,42 +32,49 @@ pub(super) fn update_checksum(bytes: &mut [u8], at: usize, delta: Sum) {
 }
 
 /// Rewrites one end of a packet to that of `target`. The packet may be the quote of an ICMP error, of
-/// which the end is missing. Returns false if it is too short, or of a kind that is not translated.
+/// which the end is missing. Returns false if it is too short, of another family, or of a kind that is not
+/// translated.
 pub(super) fn datagram(packet: &mut [u8], headers: &Headers, target: &Tuple, manip: Manip) -> bool {
-    let endpoint = match manip {
-        Manip::Source => target.src(),
-        Manip::Destination => target.dst(),
+    let bits = match manip {
+        Manip::Source => target.src_bits(),
+        Manip::Destination => target.dst_bits(),
     };
-    let (v4, v6);
-    let new: &[u8] = match endpoint.address {
-        IpAddr::V4(address) => {
-            v4 = address.octets();
-            &v4
+    match (headers.family, target.family()) {
+        (Family::V4, Family::V4) => {
+            let at = if manip == Manip::Source { 12 } else { 16 };
+            let address = (bits as u32).to_be_bytes();
+            let delta = end(packet, headers, target, manip, (at, address));
+            if let Some(delta) = delta {
+                update_checksum(packet, 10, delta);
+            }
+            delta.is_some()
         }
-        IpAddr::V6(address) => {
-            v6 = address.octets();
-            &v6
+        (Family::V6, Family::V6) => {
+            let at = if manip == Manip::Source { 8 } else { 24 };
+            end(packet, headers, target, manip, (at, bits.to_be_bytes())).is_some()
         }
-    };
-    let at = match (headers.family, manip) {
-        (Family::V4, Manip::Source) => 12,
-        (Family::V4, Manip::Destination) => 16,
-        (Family::V6, Manip::Source) => 8,
-        (Family::V6, Manip::Destination) => 24,
-    };
-    let Some(old) = packet.get(at..at + new.len()) else {
-        return false;
-    };
-    let delta = Sum::default().minus_bytes(old).bytes(new);
-    let message = &mut packet[headers.transport..headers.end];
-    if !transport(message, headers.protocol, target, endpoint, manip, delta) {
-        return false;
+        _ => false,
     }
-    packet[at..at + new.len()].copy_from_slice(new);
-    if headers.family == Family::V4 {
-        update_checksum(packet, 10, delta);
+}
+
+/// Rewrites an address at its offset, and the transport header. Returns what that adds to a sum over the
+/// address; absent if the packet cannot be rewritten, and is as it was.
+#[inline]
+fn end<const N: usize>(
+    packet: &mut [u8],
+    headers: &Headers,
+    target: &Tuple,
+    manip: Manip,
+    (at, address): (usize, [u8; N]),
+) -> Option<Sum> {
+    let old: [u8; N] = *packet.get(at..)?.first_chunk()?;
+    let delta = Sum::default().minus_bytes(&old).bytes(&address);
+    let message = packet.get_mut(headers.transport..headers.end)?;
+    if !transport(message, headers.protocol, target, manip, delta) {
+        return None;
     }
-    true
+    *packet.get_mut(at..)?.first_chunk_mut()? = address;
+    Some(delta)
 }
 
 /// Rewrites a transport header; `delta` is what the new address adds to its pseudo-header.
@@ -77,24 +82,27 @@ fn transport(
     message: &mut [u8],
     protocol: Protocol,
     target: &Tuple,
-    endpoint: Endpoint,
     manip: Manip,
     delta: Sum,
 ) -> bool {
+    let part = match manip {
+        Manip::Source => target.src_part(),
+        Manip::Destination => target.dst_part(),
+    };
     let port_at = match manip {
         Manip::Source => 0,
         Manip::Destination => 2,
     };
     match protocol {
         Protocol::TCP if message.len() >= 8 => {
-            let delta = delta.plus(replace_word(message, port_at, endpoint.part));
+            let delta = delta.plus(replace_word(message, port_at, part));
             if message.len() >= TCP_HEADER {
                 update_checksum(message, 16, delta);
             }
             true
         }
         Protocol::UDP if message.len() >= 8 => {
-            let delta = delta.plus(replace_word(message, port_at, endpoint.part));
+            let delta = delta.plus(replace_word(message, port_at, part));
             if word(message, 6) != 0 {
                 update_checksum(message, 6, delta);
                 if word(message, 6) == 0 {
@@ -105,7 +113,7 @@ fn transport(
             true
         }
         Protocol::SCTP if message.len() >= 8 => {
-            set_word(message, port_at, endpoint.part);
+            set_word(message, port_at, part);
             if message.len() >= sctp::HEADER {
                 let crc = checksum::sctp(message);
                 message[8..12].copy_from_slice(&crc.to_le_bytes());
@@ -114,7 +122,7 @@ fn transport(
         }
         Protocol::ICMP if message.len() >= 8 => {
             if icmp::answer(message[0]).is_some() {
-                let delta = replace_word(message, 4, target.src().part);
+                let delta = replace_word(message, 4, target.src_part());
                 update_checksum(message, 2, delta);
             }
             true
@@ -122,7 +130,7 @@ fn transport(
         Protocol::ICMPV6 if message.len() >= 8 => {
             let mut delta = delta;
             if matches!(message[0], icmpv6::ECHO | icmpv6::ECHO_REPLY) {
-                delta = delta.plus(replace_word(message, 4, target.src().part));
+                delta = delta.plus(replace_word(message, 4, target.src_part()));
             }
             update_checksum(message, 2, delta);
             true
@@ -135,7 +143,7 @@ fn transport(
             match (manip, word(message, 0) & 7) {
                 (Manip::Source, _) | (Manip::Destination, 0) => true,
                 (Manip::Destination, 1) => {
-                    set_word(message, 6, endpoint.part);
+                    set_word(message, 6, part);
                     true
                 }
                 (Manip::Destination, _) => false,

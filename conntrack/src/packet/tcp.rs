@@ -21,6 +21,20 @@ const SACK: u8 = 5;
 /// The largest shift count (`TCP_MAX_WSCALE`).
 pub(crate) const MAX_SCALE: u8 = 14;
 
+/// The combinations of flags that are valid: bit `n` for the flags `n`, which are below 64.
+const VALID_FLAGS: u64 = {
+    use flag::{ACK, FIN, RST, SYN, URG};
+    1 << SYN
+        | 1 << (SYN | URG)
+        | 1 << (SYN | ACK)
+        | 1 << RST
+        | 1 << (RST | ACK)
+        | 1 << (FIN | ACK)
+        | 1 << (FIN | ACK | URG)
+        | 1 << ACK
+        | 1 << (ACK | URG)
+};
+
 /// A TCP segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment<'a> {
@@ -73,20 +87,8 @@ impl<'a> Segment<'a> {
     /// Reports whether the combination of flags is one that TCP sends; PSH, ECE and CWR are free
     /// (`tcp_valid_flags`).
     pub(crate) fn has_valid_flags(&self) -> bool {
-        use flag::{ACK, CWR, ECE, FIN, PSH, RST, SYN, URG};
-        let flags = self.flags & !(PSH | ECE | CWR);
-        [
-            SYN,
-            SYN | URG,
-            SYN | ACK,
-            RST,
-            RST | ACK,
-            FIN | ACK,
-            FIN | ACK | URG,
-            ACK,
-            ACK | URG,
-        ]
-        .contains(&flags)
+        use flag::{CWR, ECE, PSH};
+        VALID_FLAGS >> (self.flags & !(PSH | ECE | CWR)) & 1 != 0
     }
 
     /// The options of a SYN (`tcp_options`). What follows a malformed option is not seen.

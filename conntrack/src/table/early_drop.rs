@@ -56,11 +56,13 @@ impl Table {
         may_go: fn(&Table, ConnectionRef) -> bool,
         removed: &mut dyn FnMut(Removed),
     ) -> bool {
-        for bucket in self.buckets.entries_of(hash) {
+        for (bucket, entries) in self.buckets.entries_of(hash) {
             let mut any = false;
-            for index in bucket {
-                let slot = &self.slots[index.0 as usize];
-                let Some(generation) = slot.live_generation() else {
+            for index in entries {
+                let slot = self.slots.get(index.0 as usize);
+                let Some((slot, generation)) =
+                    slot.and_then(|it| Some((it, it.live_generation()?)))
+                else {
                     continue;
                 };
                 let connection = ConnectionRef { index, generation };
@@ -71,6 +73,9 @@ impl Table {
                 } else {
                     continue;
                 };
+                if !self.is_in(bucket, connection) {
+                    continue;
+                }
                 if let Some(gone) = self.remove(connection, reason) {
                     any = true;
                     removed(gone);
@@ -81,5 +86,13 @@ impl Table {
             }
         }
         false
+    }
+    /// Reports whether a connection is in a bucket of the index: what was read of an entry may be of two.
+    fn is_in(&self, bucket: usize, connection: ConnectionRef) -> bool {
+        let keys = self.keys(connection);
+        keys.is_some_and(|keys| {
+            let mut hashes = self.hashes(&keys).into_iter();
+            hashes.any(|hash| self.buckets.may_have(bucket, hash))
+        })
     }
 }

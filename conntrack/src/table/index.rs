@@ -1,71 +1,85 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The index: from the hash of a key to the slots that may have it.
 //!
-//! Buckets are cache lines of 16 slots. A key has two buckets and is in the emptier one, so that
+//! Buckets are cache lines of 16 places. A key has two buckets and is in the emptier one, so that
 //! buckets of a full table hold 10.5 entries on average and hardly ever overflow. Of a connection that is
 //! not translated, both keys have one of the buckets in common. A place holds the
 //! number of a slot, the direction and 7 bits of the hash; most slots that do not match are not
 //! touched. Entries do not move, so that readers need no lock.
 //!
-//! Entries are read in pairs, a word at a time, and both buckets of a key before any slot: their cache
-//! lines arrive at the same time, and no branch depends on the bucket that has the key.
+//! The bits of the hash are side by side, eight places in a word, so that both buckets of a key are
+//! searched in four words, before any slot is looked at. So an entry is not read at once: of a place that
+//! changes meanwhile, a reader may get a number that no entry had. It verifies the slot, as it has
+//! to in any case, and a key that is there all the time is in a place that does not change.
 
 use std::sync::atomic::Ordering;
 
 use super::slot::Index;
 use crate::hash::scale;
 use crate::memory::{array, prefetch};
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU16, AtomicU64, AtomicU8};
 use crate::tuple::Direction;
 
-/// The words of a bucket, of two places each; few in models, which run each step in many orders.
-const WORDS: usize = if cfg!(feature = "loom") { 2 } else { 8 };
+/// The words of a bucket's tags, of eight places each; few in models, which run each step in many orders.
+const WORDS: usize = if cfg!(feature = "loom") { 1 } else { 2 };
+/// The places of a word, a byte each.
+const IN_WORD: usize = size_of::<u64>();
+/// The places of a bucket.
+const PLACES: usize = WORDS * IN_WORD;
 /// The average number of entries of two buckets when the table is full.
 const FULL_LOAD: usize = 21;
-/// The most slots of a table: their numbers have 24 bits, of which one value means none.
+/// The most slots of a table: their numbers have 24 bits.
 pub(crate) const MAX_SLOTS: usize = (1 << 24) - 1;
 const MAX_SHARDS: usize = 64;
 
-/// Sixteen entries in a cache line: two in a word.
-#[repr(align(64))]
+/// Sixteen entries in a cache line, by their parts.
+#[repr(C, align(64))]
 #[derive(Default)]
-struct Bucket([AtomicU64; WORDS]);
-
-/// A place's content.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Entry(u32);
-
-impl Entry {
-    /// The bits of the hash.
-    const TAG: u32 = 0x7f;
-
-    fn new(index: Index, direction: Direction, hash: u64) -> Self {
-        Entry((index.0 + 1) << 8 | (direction as u32) << 7 | Entry::tag(hash))
-    }
-
-    /// Bits of the hash; never zero, so that empty places have none.
-    fn tag(hash: u64) -> u32 {
-        ((hash >> 32) as u32 & Entry::TAG).max(1)
-    }
-
-    /// The slot and the direction; absent in an empty place.
-    fn target(self) -> Option<(Index, Direction)> {
-        let index = Index((self.0 >> 8).checked_sub(1)?);
-        Some((index, Direction::from_bit(self.0 >> 7 & 1)))
-    }
+struct Bucket {
+    /// The tags, and the directions above them.
+    tags: [AtomicU64; WORDS],
+    /// The lower bits of the slots' numbers.
+    lows: [AtomicU16; PLACES],
+    /// The upper ones.
+    highs: [AtomicU8; PLACES],
 }
 
-/// A set of places of a bucket: bit `word` for the word's low half, bit `32 + word` for its high one.
-#[derive(Clone)]
+/// The bits of the hash in a place.
+const TAG: u8 = 0x7f;
+
+/// Bits of the hash; never zero, so that empty places have none.
+#[inline(always)]
+fn tag_of(hash: u64) -> u8 {
+    ((hash >> 32) as u8 & TAG).max(1)
+}
+
+/// The tag of an entry, and its direction.
+fn tag_in(direction: Direction, hash: u64) -> u8 {
+    (direction as u8) << TAG.count_ones() | tag_of(hash)
+}
+
+/// The same value in all bytes of a word.
+#[inline(always)]
+const fn in_all(value: u8) -> u64 {
+    u64::from_ne_bytes([value; 8])
+}
+
+/// The highest bits of the bytes whose tags are `tag`, in their bytes.
+#[inline(always)]
+fn equal(word: u64, tag: u8) -> u64 {
+    const TAGS: u64 = in_all(TAG);
+    let difference = (word ^ in_all(tag)) & TAGS;
+    // The bit above the tag is set unless the difference is zero.
+    !difference.wrapping_add(TAGS) & !TAGS
+}
+
+/// A set of places of two buckets: bit `8 * byte + word`, of which the second bucket's words follow the
+/// first one's.
+#[derive(Clone, Copy)]
 struct Places(u64);
 
 impl Places {
-    const ALL: u64 = {
-        let low = (1 << WORDS) - 1;
-        low << 32 | low
-    };
-
-    fn len(&self) -> u32 {
+    fn len(self) -> u32 {
         self.0.count_ones()
     }
 }
@@ -75,96 +89,91 @@ impl Iterator for Places {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Place> {
-        let bit = (self.0 != 0).then(|| self.0.trailing_zeros())?;
+        let bit = (self.0 != 0).then(|| self.0.trailing_zeros())? as usize;
         self.0 &= self.0 - 1;
+        let (byte, word) = (bit / 8 % IN_WORD, bit % 8);
         Some(Place {
-            word: bit as usize % 32,
-            shift: bit & 32,
+            bucket: word / WORDS % 2,
+            at: word % WORDS * IN_WORD + byte,
         })
     }
 }
 
-/// A place: a half of a word.
+/// A place of one of two buckets.
 #[derive(Clone, Copy)]
 struct Place {
-    word: usize,
-    shift: u32,
-}
-
-/// The same value in both halves of a word.
-const fn both(value: u32) -> u64 {
-    (value as u64) << 32 | value as u64
-}
-
-/// The places of the word with number `at` whose tags differ from `tag`.
-#[inline(always)]
-fn differences(word: u64, tag: u32, at: usize) -> u64 {
-    const TAGS: u64 = both(Entry::TAG);
-    const TAG_BITS: usize = Entry::TAG.count_ones() as usize;
-    let difference = (word ^ both(tag)) & TAGS;
-    // The bit above the tag is set unless the difference is zero.
-    let bits = difference.wrapping_add(TAGS) & !TAGS;
-    bits >> (TAG_BITS - at)
+    bucket: usize,
+    at: usize,
 }
 
 impl Bucket {
-    /// The places with a tag, and the ones without an entry, of which the tags are zero.
+    /// The places with a tag, as those of a first or second bucket; a tag of zero is that of places without
+    /// an entry.
     #[inline(always)]
-    fn scan(&self, tag: u32) -> (Places, Places) {
-        let (mut others, mut used) = (0, 0);
-        for (at, word) in self.0.iter().enumerate() {
-            let word = word.load(Ordering::Relaxed);
-            others |= differences(word, tag, at);
-            used |= differences(word, 0, at);
+    fn with_tag(&self, tag: u8, bucket: usize) -> Places {
+        let mut places = 0;
+        for (word, tags) in self.tags.iter().enumerate() {
+            // The numbers of the slots are at least those that were stored before the tag.
+            let equal = equal(tags.load(Ordering::Acquire), tag);
+            places |= equal >> (TAG.count_ones() as usize - (bucket * WORDS + word));
         }
-        (Places(!others & Places::ALL), Places(!used & Places::ALL))
+        Places(places)
     }
 
     #[inline(always)]
-    fn with_tag(&self, tag: u32) -> Places {
-        let mut others = 0;
-        for (at, word) in self.0.iter().enumerate() {
-            // The slot's generation orders what is read from the slot, not the entry.
-            others |= differences(word.load(Ordering::Relaxed), tag, at);
-        }
-        Places(!others & Places::ALL)
+    fn index(&self, at: usize) -> Index {
+        let [low, high] = [
+            u32::from(self.lows[at].load(Ordering::Relaxed)),
+            u32::from(self.highs[at].load(Ordering::Relaxed)),
+        ];
+        Index(high << 16 | low)
     }
 
-    fn used(&self) -> Places {
-        Places(!self.with_tag(0).0 & Places::ALL)
+    /// The tag and direction of a place.
+    #[inline(always)]
+    fn tag(&self, at: usize) -> u8 {
+        let word = self.tags[at / IN_WORD].load(Ordering::Relaxed);
+        (word >> (at % IN_WORD * 8)) as u8
     }
 
     #[inline(always)]
-    fn entry(&self, place: Place) -> Entry {
-        Entry((self.0[place.word].load(Ordering::Relaxed) >> place.shift) as u32)
+    fn target(&self, at: usize) -> (Index, Direction) {
+        let direction = self.tag(at) >> TAG.count_ones();
+        (self.index(at), Direction::from_bit(direction.into()))
     }
 
-    /// Changes a place, under the lock of the bucket's shard.
-    fn set(&self, place: Place, entry: u32) {
-        let word = &self.0[place.word];
-        let other = word.load(Ordering::Relaxed) & !(u64::from(u32::MAX) << place.shift);
-        word.store(other | u64::from(entry) << place.shift, Ordering::Release);
+    /// Changes a place's tag and direction, under the lock of the bucket's shard.
+    fn set_tag(&self, at: usize, tag: u8) {
+        let (word, shift) = (&self.tags[at / IN_WORD], at % IN_WORD * 8);
+        let others = word.load(Ordering::Relaxed) & !(u64::from(u8::MAX) << shift);
+        word.store(others | u64::from(tag) << shift, Ordering::Release);
+    }
+
+    /// Puts an entry into a place without one, under the lock of the bucket's shard.
+    fn set(&self, at: usize, index: Index, tag: u8) {
+        self.lows[at].store(index.0 as u16, Ordering::Relaxed);
+        self.highs[at].store((index.0 >> 16) as u8, Ordering::Relaxed);
+        self.set_tag(at, tag);
     }
 }
 
-/// The first result of `check` for the entries in some places of two buckets.
+/// The places of two buckets with a tag.
+#[inline(always)]
+fn with_tag([first, second]: [&Bucket; 2], tag: u8) -> [Places; 2] {
+    [first.with_tag(tag, 0), second.with_tag(tag, 1)]
+}
+
+/// The first result of `check` for the entries with a tag in two buckets.
 #[inline(always)]
 fn first_of<T>(
     buckets: [&Bucket; 2],
-    [first, second]: [Places; 2],
+    tag: u8,
     mut check: impl FnMut(Index, Direction) -> Option<T>,
 ) -> Option<T> {
-    const SECOND: u32 = WORDS as u32;
-    for Place { word, shift } in Places(first.0 | second.0 << SECOND) {
-        let place = Place {
-            word: word % WORDS,
-            shift,
-        };
-        let entry = buckets[usize::from(word >= WORDS)].entry(place);
-        // It may have changed meanwhile, and is another one or none.
-        let Some((index, direction)) = entry.target() else {
-            continue;
-        };
+    let [first, second] = with_tag(buckets, tag);
+    for place in Places(first.0 | second.0) {
+        // It may have changed meanwhile, and be another one or none.
+        let (index, direction) = buckets[place.bucket].target(place.at);
         if let Some(found) = check(index, direction) {
             return Some(found);
         }
@@ -182,15 +191,15 @@ pub(super) enum Search<'a, T> {
 /// A place that no entry has.
 pub(super) struct FreePlace<'a> {
     bucket: &'a Bucket,
-    place: Place,
+    at: usize,
     hash: u64,
 }
 
 impl FreePlace<'_> {
     /// Puts an entry there, under the lock with which the place was found.
     pub(super) fn take(self, index: Index, direction: Direction) {
-        let entry = Entry::new(index, direction, self.hash);
-        self.bucket.set(self.place, entry.0);
+        self.bucket
+            .set(self.at, index, tag_in(direction, self.hash));
     }
 }
 
@@ -256,20 +265,25 @@ impl Buckets {
         hash: u64,
         check: impl FnMut(Index, Direction) -> Option<T>,
     ) -> Option<T> {
-        let buckets = self.buckets_of(hash);
-        let matches = buckets.map(|bucket| bucket.with_tag(Entry::tag(hash)));
-        first_of(buckets, matches, check)
+        first_of(self.buckets_of(hash), tag_of(hash), check)
     }
 
-    /// All entries of the two buckets of a hash, bucket by bucket.
+    /// All entries of the two buckets of a hash, bucket by bucket, each with the bucket's number. Without the
+    /// lock of the hash's shard, some may be of other buckets ([`Buckets::may_have`]).
     pub(super) fn entries_of(
         &self,
         hash: u64,
-    ) -> impl Iterator<Item = impl Iterator<Item = Index> + '_> + '_ {
-        self.buckets_of(hash).into_iter().map(|bucket| {
-            let entries = bucket.used().map(|place| bucket.entry(place));
-            entries.filter_map(|entry| Some(entry.target()?.0))
+    ) -> impl Iterator<Item = (usize, impl Iterator<Item = Index> + '_)> + '_ {
+        self.pair(hash).into_iter().map(|number| {
+            let bucket = &self.buckets[number];
+            let used = (0..PLACES).filter(|&at| bucket.tag(at) != 0);
+            (number, used.map(|at| bucket.index(at)))
         })
+    }
+
+    /// Reports whether a bucket may have an entry with a hash.
+    pub(super) fn may_have(&self, bucket: usize, hash: u64) -> bool {
+        self.pair(hash).contains(&bucket)
     }
 
     /// As [`Buckets::find`]; if nothing is found, the result is a place for an entry with this hash. Under
@@ -281,19 +295,19 @@ impl Buckets {
         check: impl FnMut(Index, Direction) -> Option<T>,
     ) -> Search<'_, T> {
         let buckets = self.buckets_of(hash);
-        let [first, second] = buckets.map(|bucket| bucket.scan(Entry::tag(hash)));
-        if let Some(found) = first_of(buckets, [first.0, second.0], check) {
+        if let Some(found) = first_of(buckets, tag_of(hash), check) {
             return Search::Found(found);
         }
-        let (bucket, mut free) = if second.1.len() > first.1.len() {
-            (buckets[1], second.1)
+        let [first, second] = with_tag(buckets, 0);
+        let mut free = if second.len() > first.len() {
+            second
         } else {
-            (buckets[0], first.1)
+            first
         };
         match free.next() {
-            Some(place) => Search::Free(FreePlace {
-                bucket,
-                place,
+            Some(Place { bucket, at }) => Search::Free(FreePlace {
+                bucket: buckets[bucket],
+                at,
                 hash,
             }),
             None => Search::Full,
@@ -302,13 +316,13 @@ impl Buckets {
 
     /// Removes an entry, under the lock of the hash's shard.
     pub(super) fn remove(&self, hash: u64, index: Index, direction: Direction) {
-        let entry = Entry::new(index, direction, hash);
-        for bucket in self.buckets_of(hash) {
-            let mut places = bucket.with_tag(Entry::tag(hash));
-            if let Some(place) = places.find(|&place| bucket.entry(place) == entry) {
-                bucket.set(place, 0);
-                return;
-            }
+        let (buckets, tag) = (self.buckets_of(hash), tag_of(hash));
+        let [first, second] = with_tag(buckets, tag);
+        let mut places = Places(first.0 | second.0);
+        let place =
+            places.find(|place| buckets[place.bucket].target(place.at) == (index, direction));
+        if let Some(place) = place {
+            buckets[place.bucket].set_tag(place.at, 0);
         }
     }
 }
@@ -363,30 +377,33 @@ mod tests {
         }
     }
 
-    /// Every place of a bucket is found by its tag, and only by it.
+    /// Every place of two buckets is found by its tag, and only by it.
     #[test]
     fn each_place_is_found_by_its_tag() {
-        let bucket = Bucket::default();
-        let places: Vec<Place> = Places(Places::ALL).collect();
-        assert_eq!(places.len(), 2 * WORDS);
-        for (number, &place) in places.iter().enumerate() {
-            let tag = 0x7f - number as u32;
-            let entry = 0xffff_ff80 | tag;
-            bucket.set(place, entry);
-            assert_eq!(bucket.used().len(), number as u32 + 1);
-            let (matches, free) = bucket.scan(tag);
-            assert_eq!(
-                (matches.len(), free.len()),
-                (1, 2 * WORDS as u32 - number as u32 - 1)
-            );
-            let found: Vec<Entry> = bucket.with_tag(tag).map(|at| bucket.entry(at)).collect();
-            assert!(found == [Entry(entry)], "{number}");
+        let buckets = [Bucket::default(), Bucket::default()];
+        let both = buckets.each_ref();
+        let all = |tag| {
+            let [first, second] = with_tag(both, tag);
+            Places(first.0 | second.0)
+        };
+        let places: Vec<Place> = all(0).collect();
+        assert_eq!(places.len(), 2 * PLACES);
+        let direction = |number: usize| Direction::from_bit(number as u32 & 1);
+        for (number, place) in places.iter().enumerate() {
+            let tag = TAG - number as u8;
+            let index = Index(0xff_fff0 - number as u32);
+            let hash = u64::from(tag) << 32;
+            assert_eq!(all(tag).len(), 0);
+            both[place.bucket].set(place.at, index, tag_in(direction(number), hash));
+            assert_eq!(all(0).len() as usize, 2 * PLACES - number - 1);
+            let mut found = all(tag).map(|at| both[at.bucket].target(at.at));
+            assert_eq!(found.next(), Some((index, direction(number))));
+            assert_eq!(found.next(), None);
         }
-        for place in places {
-            bucket.set(place, 0);
-            assert!(bucket.entry(place) == Entry(0));
+        for place in &places {
+            both[place.bucket].set_tag(place.at, 0);
         }
-        assert_eq!(bucket.used().len(), 0);
+        assert_eq!(all(0).len() as usize, 2 * PLACES);
     }
 
     #[test]

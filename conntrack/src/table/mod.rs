@@ -193,7 +193,7 @@ impl Table {
         let mut first = None;
         self.buckets.find(hash, |index, direction| {
             first = first.or(Some(Candidate(index, direction)));
-            prefetch_all(&self.slots[index.0 as usize]);
+            self.slots.get(index.0 as usize).map(prefetch_all);
             None::<()>
         });
         if first.is_none() {
@@ -219,7 +219,7 @@ impl Table {
     fn find(&self, key: &Key, hash: u64) -> Option<(ConnectionRef, Direction)> {
         self.buckets.find(hash, |index, direction| {
             // Its cache lines arrive at the same time: the packet of the connection needs all of them.
-            prefetch_all(&self.slots[index.0 as usize]);
+            prefetch_all(self.slots.get(index.0 as usize)?);
             self.find_at(Candidate(index, direction), key)
         })
     }
@@ -227,7 +227,7 @@ impl Table {
     /// The connection with a key, if it is in a place.
     fn find_at(&self, place: Candidate, key: &Key) -> Option<(ConnectionRef, Direction)> {
         let Candidate(index, direction) = place;
-        let generation = self.slots[index.0 as usize].find(direction, key)?;
+        let generation = self.slots.get(index.0 as usize)?.find(direction, key)?;
         Some((ConnectionRef { index, generation }, direction))
     }
 

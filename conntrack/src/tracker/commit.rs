@@ -150,7 +150,7 @@ impl Tracker {
                     self.remove(connection, RemovalReason::Packet, now);
                     tracked.association = Association::Ended(Direction::Original);
                 }
-                tracked.reading = reading;
+                tracked.reading = reading.of_packet();
             }
             association => {
                 let sets_marks = commit.mark.is_some() || commit.label.is_some();

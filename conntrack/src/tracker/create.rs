@@ -56,10 +56,11 @@ impl Tracker {
         now: Time,
         tracked: &mut Tracked,
     ) -> Result<(), Invalid> {
-        let Wanted { tuple, hash, .. } = wanted;
+        let Wanted { key, hash, .. } = wanted;
+        let tuple = &Tuple::from_key(key);
         let reply = tuple.invert().ok_or(Invalid::IcmpType)?;
-        let Keys([key, reply_key]) = Keys::new(tuple, &reply, input.zone);
-        let reply_hash = self.table.hash_reply((&key, *hash), &reply_key);
+        let reply_key = reply.key(input.zone.id_in(Direction::Reply));
+        let reply_hash = self.table.hash_reply((key, *hash), &reply_key);
         self.table.prefetch(reply_hash);
         let mut pending = Pending {
             original: *tuple,

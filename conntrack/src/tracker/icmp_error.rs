@@ -4,8 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{
-    is_icmp, is_icmp_error, nat_state, Association, Input, Marks, Reading, Rewrite, Tracked,
-    Tracker,
+    is_icmp, is_icmp_error, nat_state, Association, Input, Marks, Rewrite, Tracked, Tracker,
 };
 use crate::bits::CtState;
 use crate::packet::{Headers, Malformed};
@@ -131,7 +130,7 @@ impl Tracker {
             invalid: None,
             association: Association::Related(connection, direction),
             rewrite: Rewrite::of(&keys, status),
-            reading: Reading::default(),
+            reading: None,
             marks,
         })
     }

@@ -146,15 +146,32 @@ impl Tracker {
     /// As [`Tracker::track`], of a packet that was prepared with the same `input`.
     pub fn track_prepared(&self, input: &Input<'_>, prepared: &Prepared, now: Time) -> Tracked {
         let mut tracked = Tracked::without_connection();
-        // The result is made in its place: copies of it would be much of a packet's time.
+        self.track_in_place(input, prepared, now, &mut tracked);
+        tracked
+    }
+
+    /// As [`Tracker::track_prepared`]. The result is made in the place of `tracked`, which is
+    /// [`Tracked::without_connection`]: copies of it would be much of a packet's time.
+    pub fn track_in_place(
+        &self,
+        input: &Input<'_>,
+        prepared: &Prepared,
+        now: Time,
+        tracked: &mut Tracked,
+    ) {
+        debug_assert!(tracked.connection().is_none() && tracked.reading.is_none());
         let result = self
             .settings
-            .with(|settings| self.track_with(settings, input, prepared, now, &mut tracked));
+            .with(|settings| self.track_with(settings, input, prepared, now, tracked));
         if let Err(refused) = result {
-            self.stats.count_refused(refused);
-            tracked = Tracked::invalid(refused.reason());
+            self.refuse(refused, tracked);
         }
-        tracked
+    }
+
+    #[cold]
+    fn refuse(&self, refused: Refused, tracked: &mut Tracked) {
+        self.stats.count_refused(refused);
+        *tracked = Tracked::invalid(refused.reason());
     }
 
     /// Tracks a packet, of which `tracked` has no connection yet.
@@ -167,7 +184,7 @@ impl Tracker {
         tracked: &mut Tracked,
     ) -> Result<(), Refused> {
         let packet = input.packet;
-        let headers = prepared.headers.map_err(Invalid::from)?;
+        let headers = prepared.headers.as_ref().map_err(|&it| Invalid::from(it))?;
         if headers
             .fragment
             .is_some_and(|fragment| !fragment.is_whole())
@@ -175,36 +192,38 @@ impl Tracker {
             return Err(Invalid::from(Malformed::Fragment).into());
         }
         if input.checksums == Checksums::Unknown {
-            verify_checksums(settings, &headers, packet).map_err(|reason| {
-                if reason == Invalid::Checksum && is_icmp(&headers) {
+            verify_checksums(settings, headers, packet).map_err(|reason| {
+                if reason == Invalid::Checksum && is_icmp(headers) {
                     Refused::Icmp(reason)
                 } else {
                     Refused::Packet(reason)
                 }
             })?;
         }
-        if is_icmp(&headers) {
-            let related = self.track_icmp_error(&headers, input, now);
+        if is_icmp(headers) {
+            let related = self.track_icmp_error(headers, input, now);
             if let Some(related) = related.map_err(Refused::Icmp)? {
                 *tracked = related;
                 return Ok(());
             }
         }
-        let wanted = match prepared.wanted {
+        let completed;
+        let wanted = match &prepared.wanted {
             Some(wanted) => wanted,
             None => {
                 let tuple = headers.tuple(packet).map_err(Invalid::from)?;
                 let tuple = self.gre_keys.complete(tuple, input.zone.id());
-                self.wanted(tuple, input.zone)
+                completed = self.wanted(&tuple, input.zone);
+                &completed
             }
         };
         let mut found = prepared.located;
         for _ in 0..MAX_REPLACEMENTS {
-            found = found.or_else(|| self.find_wanted(&wanted, input.zone, now));
+            found = found.or_else(|| self.find_wanted(wanted, input.zone, now));
             let Some(known) = found.take() else {
-                return Ok(self.create(settings, input, &headers, &wanted, now, tracked)?);
+                return Ok(self.create(settings, input, headers, wanted, now, tracked)?);
             };
-            if self.track_known(settings, input, &headers, known, now, tracked)? {
+            if self.track_known(settings, input, headers, known, now, tracked)? {
                 return Ok(());
             }
         }
@@ -218,9 +237,10 @@ impl Tracker {
         zone: Zone,
         now: Time,
     ) -> Option<(ConnectionRef, Direction)> {
-        self.find_wanted(&self.wanted(*tuple, zone), zone, now)
+        self.find_wanted(&self.wanted(tuple, zone), zone, now)
     }
 
+    #[inline]
     fn find_wanted(
         &self,
         wanted: &Wanted,
@@ -228,19 +248,17 @@ impl Tracker {
         now: Time,
     ) -> Option<(ConnectionRef, Direction)> {
         let Wanted {
-            tuple,
+            key,
             hash,
             candidate,
         } = wanted;
-        let [original, reply] = [Direction::Original, Direction::Reply].map(|d| zone.id_in(d));
-        let found = self
-            .table
-            .lookup_hashed(&tuple.key(original), *hash, *candidate, now);
+        let found = self.table.lookup_hashed(key, *hash, *candidate, now);
         found.or_else(|| {
+            let [original, reply] = [Direction::Original, Direction::Reply].map(|d| zone.id_in(d));
             if original == reply {
                 return None;
             }
-            self.table.lookup(&tuple.key(reply), now)
+            self.table.lookup(&Tuple::from_key(key).key(reply), now)
         })
     }
 
@@ -313,6 +331,7 @@ impl Tracker {
                 .set_status(Status::SEEN_REPLY)
                 .contains(Status::SEEN_REPLY);
         }
+        let mut reading = None;
         if data.extension.is_some() {
             let packet = Packet {
                 connection,
@@ -322,9 +341,10 @@ impl Tracker {
                 message,
                 now,
             };
-            tracked.reading = self.read(&mut data, slot, packet);
+            reading = Some(self.read(&mut data, slot, packet));
         }
-        let refresh = tracked.reading.timeout.take().or(effects.refresh);
+        let of_helper = reading.as_ref().and_then(|reading| reading.timeout);
+        let refresh = of_helper.or(effects.refresh);
         let refresh = refresh.filter(|_| !status.contains(Status::FIXED_TIMEOUT));
         let must_move = refresh.is_some_and(|timeout| slot.postpone(now + timeout, now));
         if changes.any() && !effects.kill {
@@ -343,7 +363,10 @@ impl Tracker {
             label: data.label,
         };
         drop(data);
-        self.end_expected(&mut tracked.reading, input.zone, now);
+        if let Some(mut reading) = reading {
+            self.end_expected(&mut reading, input.zone, now);
+            tracked.reading = reading.of_packet();
+        }
         if effects.kill {
             self.remove(connection, RemovalReason::Packet, now);
         } else if must_move {

@@ -5,7 +5,7 @@ use super::{Input, Tracked, Tracker};
 use crate::packet::{Headers, Malformed};
 use crate::table::{Candidate, ConnectionRef};
 use crate::time::Time;
-use crate::tuple::{Direction, Protocol, Tuple};
+use crate::tuple::{Direction, Key, Protocol, Tuple};
 use crate::zone::Zone;
 
 /// A number of packets of a burst with which most of the waiting for memory overlaps.
@@ -25,10 +25,10 @@ pub struct Prepared {
     pub(super) located: Option<(ConnectionRef, Direction)>,
 }
 
-/// A tuple that is looked up, and the hash of its key in the original direction's zone.
+/// The key that is looked up: that of a tuple in the original direction's zone, and its hash.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
-    pub(super) tuple: Tuple,
+    pub(super) key: Key,
     pub(super) hash: u64,
     /// A place that may have the key.
     pub(super) candidate: Option<Candidate>,
@@ -42,11 +42,12 @@ impl Prepared {
 }
 
 impl Tracker {
-    pub(super) fn wanted(&self, tuple: Tuple, zone: Zone) -> Wanted {
-        let hash = self.table.hash(&tuple.key(zone.id_in(Direction::Original)));
+    #[inline]
+    pub(super) fn wanted(&self, tuple: &Tuple, zone: Zone) -> Wanted {
+        let key = tuple.key(zone.id_in(Direction::Original));
         Wanted {
-            tuple,
-            hash,
+            hash: self.table.hash(&key),
+            key,
             candidate: None,
         }
     }
@@ -54,24 +55,25 @@ impl Tracker {
     /// Prepares tracking a packet ([`Tracker::track_prepared`]): reads its headers, and prefetches the
     /// part of the index that its lookup needs. It depends on the packet only, not on what the tracker
     /// knows, so packets may be tracked between.
+    #[inline]
     pub fn prepare(&self, input: &Input<'_>) -> Prepared {
-        let headers = Headers::parse(input.packet);
-        let wanted = headers.ok().and_then(|headers| {
+        let mut prepared = Prepared {
+            headers: Headers::parse(input.packet),
+            wanted: None,
+            located: None,
+        };
+        if let Ok(headers) = &prepared.headers {
             let is_whole = headers.fragment.is_none_or(|fragment| fragment.is_whole());
             // The tuple of GRE depends on the tunnels that are known by then.
-            if !is_whole || headers.protocol == Protocol::GRE {
-                return None;
+            if is_whole && headers.protocol != Protocol::GRE {
+                if let Ok(tuple) = headers.tuple(input.packet) {
+                    let wanted = self.wanted(&tuple, input.zone);
+                    self.table.prefetch(wanted.hash);
+                    prepared.wanted = Some(wanted);
+                }
             }
-            let tuple = headers.tuple(input.packet).ok()?;
-            let wanted = self.wanted(tuple, input.zone);
-            self.table.prefetch(wanted.hash);
-            Some(wanted)
-        });
-        Prepared {
-            headers,
-            wanted,
-            located: None,
         }
+        prepared
     }
 
     /// Finds the connection that has the packet, to be called right before the packet is tracked:
@@ -84,7 +86,10 @@ impl Tracker {
         now: Time,
     ) -> Option<ConnectionRef> {
         let wanted = prepared.wanted.as_ref()?;
-        if matches!(wanted.tuple.protocol(), Protocol::ICMP | Protocol::ICMPV6) {
+        if matches!(
+            Protocol::of_key(&wanted.key),
+            Protocol::ICMP | Protocol::ICMPV6
+        ) {
             return None;
         }
         prepared.located = self.find_wanted(wanted, input.zone, now);

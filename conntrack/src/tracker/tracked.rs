@@ -55,7 +55,8 @@ pub struct Tracked {
     pub(super) invalid: Option<Invalid>,
     pub(crate) association: Association,
     pub(crate) rewrite: Option<Rewrite>,
-    pub(crate) reading: Reading,
+    /// What a helper changes of the packet; of most packets nothing.
+    pub(crate) reading: Option<Box<Reading>>,
     pub(super) marks: Marks,
 }
 
@@ -77,9 +78,10 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Reports whether nothing but addresses and ports is rewritten.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.payload.is_none() && self.port.is_none() && self.adjustments.is_none()
+    /// What remains of it with its packet, if anything does.
+    pub(super) fn of_packet(self) -> Option<Box<Reading>> {
+        let is_plain = self.payload.is_none() && self.port.is_none() && self.adjustments.is_none();
+        (!is_plain || self.must_drop).then(|| Box::new(self))
     }
 }
 
@@ -92,13 +94,14 @@ impl Tracked {
     }
 
     /// A packet that has passed the tracker and has no connection.
-    pub(super) fn without_connection() -> Self {
+    #[inline]
+    pub fn without_connection() -> Self {
         Tracked {
             state: CtState::TRACKED | CtState::INVALID,
             invalid: None,
             association: Association::None,
             rewrite: None,
-            reading: Reading::default(),
+            reading: None,
             marks: Marks::default(),
         }
     }
@@ -116,7 +119,9 @@ impl Tracked {
     /// Reports whether the packet is to be dropped for a helper: it has a part of an announcement,
     /// or one that cannot be followed. Its sender will repeat it.
     pub fn must_drop(&self) -> bool {
-        self.reading.must_drop
+        self.reading
+            .as_ref()
+            .is_some_and(|reading| reading.must_drop)
     }
 
     /// The connection's mark (`ct_mark`), as it was when the packet was tracked or committed; 0

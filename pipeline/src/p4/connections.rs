@@ -183,15 +183,16 @@ impl PreparedPacket {
         tracked: &'a mut Option<TrackedPacket>,
     ) -> &'a TrackedPacket {
         let input = input(data, self.at, self.zone, self.checksums);
-        *tracked = None;
-        tracked.insert(TrackedPacket {
-            tracked: tracker.track_prepared(&input, &self.prepared, now),
+        let packet = tracked.insert(TrackedPacket {
+            tracked: Tracked::without_connection(),
             kind: self.prepared.headers().map(Kind::of),
             at: self.at,
             zone: self.zone,
             checksums: self.checksums,
             is_refused: false,
-        })
+        });
+        tracker.track_in_place(&input, &self.prepared, now, &mut packet.tracked);
+        packet
     }
 }
 
@@ -253,10 +254,11 @@ impl TrackedPacket {
         self.is_refused = true;
     }
 
-    /// Returns whether a packet that the program has made has the headers of the one that was tracked.
-    fn is_same_kind(&self, made: Option<&[u8]>) -> bool {
-        let made = made.and_then(|made| Headers::parse(made).ok());
-        self.kind.is_some() && made.as_ref().map(Kind::of) == self.kind
+    /// The headers of a packet that the program has made, if they are of the kinds of the one that was
+    /// tracked.
+    fn headers_of_same_kind(&self, made: &[u8]) -> Option<Headers> {
+        let headers = Headers::parse(made).ok()?;
+        (Some(Kind::of(&headers)) == self.kind).then_some(headers)
     }
 
     /// Translates the packet that a pass has made: what the deparser has written, and `data` from
@@ -284,13 +286,18 @@ impl TrackedPacket {
         // may have been added or removed only in front of them.
         let end = writer.bytes().len() + self.at;
         writer.append(data.get(taken..).unwrap_or_default());
-        let mut made = end.checked_sub(taken).zip(writer.aligned());
-        let translation = match &mut made {
-            Some((at, bytes)) if self.is_same_kind(bytes.get(*at..)) => {
-                tracker.translate(&self.tracked, &mut IpPacket { at: *at, bytes })
-            }
-            _ => Translation::Drop,
-        };
+        let translation = end
+            .checked_sub(taken)
+            .zip(writer.aligned())
+            .map(|(at, bytes)| {
+                let headers = bytes.get(at..).and_then(|it| self.headers_of_same_kind(it));
+                let Some(headers) = headers else {
+                    return Translation::Drop;
+                };
+                let mut packet = IpPacket { at, bytes };
+                tracker.translate_parsed(&self.tracked, &mut packet, Some(&headers))
+            });
+        let translation = translation.unwrap_or(Translation::Drop);
         match translation {
             Translation::Unchanged | Translation::Rewritten => Ok(data.len()),
             Translation::Drop => Err(DropReason::Untranslatable),
