@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The keyed hash of tuples. Without the key nobody can choose tuples that collide.
 
+use std::hash::Hasher;
+
 use siphasher::sip::SipHasher13;
 
 use crate::tuple::{Family, Key};
@@ -26,11 +28,20 @@ impl Seed {
 
     /// The hash of some words, at most five: SipHash-1-3.
     pub(crate) fn hash(self, words: &[u64]) -> u64 {
-        let mut bytes = [0; size_of::<Key>()];
-        for (octets, word) in bytes.chunks_exact_mut(8).zip(words) {
-            octets.copy_from_slice(&word.to_le_bytes());
+        let mut all = [0; 5];
+        for (place, &word) in all.iter_mut().zip(words) {
+            *place = word;
         }
-        SipHasher13::new_with_keys(self.0[0], self.0[1]).hash(&bytes)
+        self.hash_words(all)
+    }
+
+    #[inline]
+    fn hash_words<const N: usize>(self, words: [u64; N]) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.0[0], self.0[1]);
+        for word in words {
+            hasher.write_u64(word);
+        }
+        hasher.finish()
     }
 
     /// The hash of a tuple in a zone. That of the tuple with both ends exchanged, as which a connection
@@ -46,11 +57,7 @@ impl Seed {
                 let [lower, upper] = [ends[0].min(ends[1]), ends[0].max(ends[1])];
                 // The zone above one end, the protocol above the other.
                 let words = [lower | (others & 0xffff) << 48, upper | others >> 16 << 48];
-                let mut bytes = [0; 16];
-                bytes[..8].copy_from_slice(&words[0].to_le_bytes());
-                bytes[8..].copy_from_slice(&words[1].to_le_bytes());
-                let hash = SipHasher13::new_with_keys(self.0[0], self.0[1]).hash(&bytes);
-                (hash, ends[0] > ends[1])
+                (self.hash_words(words), ends[0] > ends[1])
             }
             Family::V6 => {
                 let is_exchanged = (src_high, src, src_part) > (dst_high, dst, dst_part);

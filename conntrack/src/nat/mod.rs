@@ -274,7 +274,7 @@ impl Tracker {
         let mut exhausted = None;
         for (manip, range, bit, done) in plan {
             pending.status |= done;
-            let Some(current) = pending.reply.invert() else {
+            let Some(current) = pending.keys.tuple(Direction::Reply).invert() else {
                 return Ok(());
             };
             let range = range.unwrap_or_default();

@@ -108,6 +108,7 @@ impl Headers {
     }
 
     /// The bytes of source and destination address, source first.
+    #[inline]
     pub(crate) fn addresses<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
         match self.family {
             Family::V4 => &packet[12..20],
@@ -123,6 +124,7 @@ impl Headers {
     }
 
     /// The transport header and its payload.
+    #[inline]
     pub(crate) fn message<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
         &packet[self.transport..self.end]
     }
@@ -168,6 +170,7 @@ pub(crate) fn address(octets: &[u8]) -> std::net::IpAddr {
 
 /// The parts that a transport header adds to the tuple's source and destination (`nf_ct_get_tuple`
 /// and the functions that it calls). Absent if the header is truncated.
+#[inline]
 fn parts(protocol: Protocol, message: &[u8]) -> Option<(u16, u16)> {
     let word = |at: usize| {
         Some(u16::from_be_bytes([

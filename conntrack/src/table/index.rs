@@ -79,8 +79,18 @@ fn equal(word: u64, tag: u8) -> u64 {
 struct Places(u64);
 
 impl Places {
+    /// The number of places, all of which are of one bucket.
+    #[inline(always)]
     fn len(self) -> u32 {
-        self.0.count_ones()
+        const EVEN: u64 = in_all(0x55);
+        const OF_BUCKET: u64 = in_all((1 << WORDS) - 1);
+        // The words of a bucket are bits side by side: their sums, then those of all bytes.
+        let sums = match WORDS {
+            1 => self.0,
+            _ => (self.0 & EVEN) + (self.0 >> 1 & EVEN),
+        };
+        let sums = (sums & OF_BUCKET) + (sums >> WORDS & OF_BUCKET);
+        (sums.wrapping_mul(in_all(1)) >> 56) as u32
     }
 }
 
@@ -107,17 +117,20 @@ struct Place {
 }
 
 impl Bucket {
-    /// The places with a tag, as those of a first or second bucket; a tag of zero is that of places without
-    /// an entry.
+    /// The places with each of some tags, as those of a first or second bucket; a tag of zero is that of
+    /// places without an entry.
     #[inline(always)]
-    fn with_tag(&self, tag: u8, bucket: usize) -> Places {
-        let mut places = 0;
-        for (word, tags) in self.tags.iter().enumerate() {
+    fn with_tags<const N: usize>(&self, tags: [u8; N], bucket: usize) -> [Places; N] {
+        let mut places = [0; N];
+        for (word, stored) in self.tags.iter().enumerate() {
             // The numbers of the slots are at least those that were stored before the tag.
-            let equal = equal(tags.load(Ordering::Acquire), tag);
-            places |= equal >> (TAG.count_ones() as usize - (bucket * WORDS + word));
+            let stored = stored.load(Ordering::Acquire);
+            for (places, tag) in places.iter_mut().zip(tags) {
+                *places |=
+                    equal(stored, tag) >> (TAG.count_ones() as usize - (bucket * WORDS + word));
+            }
         }
-        Places(places)
+        places.map(Places)
     }
 
     #[inline(always)]
@@ -157,21 +170,27 @@ impl Bucket {
     }
 }
 
-/// The places of two buckets with a tag.
+/// The places of two buckets with each of some tags.
 #[inline(always)]
-fn with_tag([first, second]: [&Bucket; 2], tag: u8) -> [Places; 2] {
-    [first.with_tag(tag, 0), second.with_tag(tag, 1)]
+fn with_tags<const N: usize>([first, second]: [&Bucket; 2], tags: [u8; N]) -> [[Places; N]; 2] {
+    [first.with_tags(tags, 0), second.with_tags(tags, 1)]
 }
 
-/// The first result of `check` for the entries with a tag in two buckets.
+/// The places of two buckets with a tag.
+#[inline(always)]
+fn with_tag(buckets: [&Bucket; 2], tag: u8) -> Places {
+    let [[first], [second]] = with_tags(buckets, [tag]);
+    Places(first.0 | second.0)
+}
+
+/// The first result of `check` for the entries in some places of two buckets.
 #[inline(always)]
 fn first_of<T>(
     buckets: [&Bucket; 2],
-    tag: u8,
+    places: Places,
     mut check: impl FnMut(Index, Direction) -> Option<T>,
 ) -> Option<T> {
-    let [first, second] = with_tag(buckets, tag);
-    for place in Places(first.0 | second.0) {
+    for place in places {
         // It may have changed meanwhile, and be another one or none.
         let (index, direction) = buckets[place.bucket].target(place.at);
         if let Some(found) = check(index, direction) {
@@ -265,7 +284,8 @@ impl Buckets {
         hash: u64,
         check: impl FnMut(Index, Direction) -> Option<T>,
     ) -> Option<T> {
-        first_of(self.buckets_of(hash), tag_of(hash), check)
+        let buckets = self.buckets_of(hash);
+        first_of(buckets, with_tag(buckets, tag_of(hash)), check)
     }
 
     /// All entries of the two buckets of a hash, bucket by bucket, each with the bucket's number. Without the
@@ -295,10 +315,10 @@ impl Buckets {
         check: impl FnMut(Index, Direction) -> Option<T>,
     ) -> Search<'_, T> {
         let buckets = self.buckets_of(hash);
-        if let Some(found) = first_of(buckets, tag_of(hash), check) {
+        let [[in_first, first], [in_second, second]] = with_tags(buckets, [tag_of(hash), 0]);
+        if let Some(found) = first_of(buckets, Places(in_first.0 | in_second.0), check) {
             return Search::Found(found);
         }
-        let [first, second] = with_tag(buckets, 0);
         let mut free = if second.len() > first.len() {
             second
         } else {
@@ -317,8 +337,7 @@ impl Buckets {
     /// Removes an entry, under the lock of the hash's shard.
     pub(super) fn remove(&self, hash: u64, index: Index, direction: Direction) {
         let (buckets, tag) = (self.buckets_of(hash), tag_of(hash));
-        let [first, second] = with_tag(buckets, tag);
-        let mut places = Places(first.0 | second.0);
+        let mut places = with_tag(buckets, tag);
         let place =
             places.find(|place| buckets[place.bucket].target(place.at) == (index, direction));
         if let Some(place) = place {
@@ -382,10 +401,7 @@ mod tests {
     fn each_place_is_found_by_its_tag() {
         let buckets = [Bucket::default(), Bucket::default()];
         let both = buckets.each_ref();
-        let all = |tag| {
-            let [first, second] = with_tag(both, tag);
-            Places(first.0 | second.0)
-        };
+        let all = |tag| with_tag(both, tag);
         let places: Vec<Place> = all(0).collect();
         assert_eq!(places.len(), 2 * PLACES);
         let direction = |number: usize| Direction::from_bit(number as u32 & 1);
@@ -393,9 +409,15 @@ mod tests {
             let tag = TAG - number as u8;
             let index = Index(0xff_fff0 - number as u32);
             let hash = u64::from(tag) << 32;
-            assert_eq!(all(tag).len(), 0);
+            assert_eq!(all(tag).count(), 0);
             both[place.bucket].set(place.at, index, tag_in(direction(number), hash));
-            assert_eq!(all(0).len() as usize, 2 * PLACES - number - 1);
+            assert_eq!(all(0).count(), 2 * PLACES - number - 1);
+            let lengths =
+                with_tags(both, [0]).map(|[places]| (places.len() as usize, places.count()));
+            assert!(
+                lengths.iter().all(|(length, count)| length == count),
+                "{lengths:?}"
+            );
             let mut found = all(tag).map(|at| both[at.bucket].target(at.at));
             assert_eq!(found.next(), Some((index, direction(number))));
             assert_eq!(found.next(), None);
@@ -403,7 +425,8 @@ mod tests {
         for place in &places {
             both[place.bucket].set_tag(place.at, 0);
         }
-        assert_eq!(all(0).len() as usize, 2 * PLACES);
+        let lengths = with_tags(both, [0]).map(|[places]| places.len() as usize);
+        assert_eq!(lengths, [PLACES; 2]);
     }
 
     #[test]

@@ -74,6 +74,7 @@ pub(crate) struct Insertion {
     pub(crate) deadline: Time,
     pub(crate) mark: u32,
     pub(crate) policy: u16,
+    /// Taken by the insertion.
     pub(crate) data: Data,
 }
 
@@ -291,7 +292,6 @@ impl Table {
     ) -> Result<ConnectionRef, InsertError> {
         insertion.status |= Status::CONFIRMED;
         debug_assert_eq!(hashes, self.hashes(&insertion.keys));
-        hashes.iter().for_each(|&hash| self.buckets.prefetch(hash));
         let keys = insertion.keys.0;
         let find = || {
             let mut keys = keys.iter().zip(hashes);

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use thiserror::Error;
 
-use super::{nat_state, Association, Input, Marks, Pending, Rewrite, Tracked, Tracker};
+use super::{nat_state, spare, Association, Input, Marks, Pending, Rewrite, Tracked, Tracker};
 use crate::bits::Status;
 use crate::entry::Connection;
 use crate::events::{Changes, Event};
@@ -128,14 +128,14 @@ impl Tracker {
                     mark: pending.mark,
                     label: pending.data.label,
                 };
+                let result = self.translate_and_insert(&mut pending, commit, now);
+                spare::keep(pending);
                 let Inserted {
                     connection,
                     keys,
                     status,
                     is_plain,
-                } = self
-                    .translate_and_insert(&mut pending, commit, now)
-                    .inspect_err(|&error| self.count_failure(error))?;
+                } = result.inspect_err(|&error| self.count_failure(error))?;
                 tracked.association = Association::Known(connection, Direction::Original);
                 tracked.marks = marks;
                 tracked.state |= nat_state(status, Direction::Original);
@@ -234,7 +234,7 @@ impl Tracker {
     }
 
     pub(super) fn insert(&self, pending: &mut Pending, now: Time) -> Result<Inserted, CommitError> {
-        let keys = pending.keys();
+        let keys = pending.keys;
         let first = pending.data.counters[Direction::Original as usize];
         let mut is_plain = pending.data.extension.is_none();
         let protocol = pending.original.protocol();

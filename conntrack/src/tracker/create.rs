@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{nat_state, Association, Input, Marks, Tracked, Tracker, Wanted};
+use super::{nat_state, spare, Association, Input, Marks, Tracked, Tracker, Wanted};
 use crate::bits::{CtState, Status};
 use crate::entry::Data;
 use crate::packet::Headers;
@@ -18,7 +18,7 @@ use crate::zone::Zone;
 #[derive(Clone)]
 pub(crate) struct Pending {
     pub(crate) original: Tuple,
-    pub(crate) reply: Tuple,
+    pub(crate) keys: Keys,
     pub(crate) zone: Zone,
     pub(crate) status: Status,
     pub(super) policy: PolicyId,
@@ -31,17 +31,12 @@ pub(crate) struct Pending {
     pub(super) hashes: [u64; 2],
 }
 
-impl Pending {
-    pub(crate) fn keys(&self) -> Keys {
-        Keys::new(&self.original, &self.reply, self.zone)
-    }
-}
-
 impl Tracker {
     /// Sets the tuple of the reply direction.
     pub(crate) fn set_reply(&self, pending: &mut Pending, reply: Tuple) {
-        pending.reply = reply;
-        pending.hashes = self.table.hashes(&pending.keys());
+        pending.keys = Keys::new(&pending.original, &reply, pending.zone);
+        pending.hashes = self.table.hashes(&pending.keys);
+        self.table.prefetch(pending.hashes[1]);
     }
 
     /// Makes the connection that a packet begins, and sets what `tracked`, which is that of a packet
@@ -62,9 +57,9 @@ impl Tracker {
         let reply_key = reply.key(input.zone.id_in(Direction::Reply));
         let reply_hash = self.table.hash_reply((key, *hash), &reply_key);
         self.table.prefetch(reply_hash);
-        let mut pending = Pending {
+        let mut pending = spare::boxed(|| Pending {
             original: *tuple,
-            reply,
+            keys: Keys([*key, reply_key]),
             zone: input.zone,
             status: Status::NONE,
             policy: input.policy,
@@ -76,7 +71,7 @@ impl Tracker {
             },
             is_exhausted: false,
             hashes: [*hash, reply_hash],
-        };
+        });
         self.apply_expectation(&mut pending, now);
         let context = Context {
             settings,
@@ -99,8 +94,14 @@ impl Tracker {
                     pending.data.counters[Direction::Original as usize].count(headers.end);
                 }
             }
-            Outcome::Invalid(reason) | Outcome::InvalidButShorten(reason, _) => return Err(reason),
-            Outcome::Replace => return Err(Invalid::TcpState),
+            Outcome::Invalid(reason) | Outcome::InvalidButShorten(reason, _) => {
+                spare::keep(pending);
+                return Err(reason);
+            }
+            Outcome::Replace => {
+                spare::keep(pending);
+                return Err(Invalid::TcpState);
+            }
         }
         let mut state = CtState::TRACKED | CtState::NEW;
         state |= nat_state(pending.status, Direction::Original);
@@ -112,7 +113,7 @@ impl Tracker {
             label: pending.data.label,
         };
         tracked.state = state;
-        tracked.association = Association::New(Box::new(pending));
+        tracked.association = Association::New(pending);
         tracked.marks = marks;
         Ok(())
     }

@@ -9,6 +9,7 @@ mod icmp_error;
 mod known;
 mod prepare;
 mod shared;
+mod spare;
 #[cfg(test)]
 mod tests;
 mod tracked;
@@ -211,9 +212,7 @@ impl Tracker {
         let wanted = match &prepared.wanted {
             Some(wanted) => wanted,
             None => {
-                let tuple = headers.tuple(packet).map_err(Invalid::from)?;
-                let tuple = self.gre_keys.complete(tuple, input.zone.id());
-                completed = self.wanted(&tuple, input.zone);
+                completed = self.wanted_late(headers, input)?;
                 &completed
             }
         };
@@ -228,6 +227,14 @@ impl Tracker {
             }
         }
         Err(Invalid::TcpState.into())
+    }
+
+    /// The key of a packet of which the preparation could not know it.
+    #[cold]
+    fn wanted_late(&self, headers: &Headers, input: &Input<'_>) -> Result<Wanted, Invalid> {
+        let tuple = headers.tuple(input.packet).map_err(Invalid::from)?;
+        let tuple = self.gre_keys.complete(tuple, input.zone.id());
+        Ok(self.wanted(&tuple, input.zone))
     }
 
     /// Finds a tuple in the zone of either direction.

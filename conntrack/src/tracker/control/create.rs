@@ -13,7 +13,7 @@ use crate::proto::sctp::{Sctp, SctpState};
 use crate::proto::tcp::{Tcp, TcpState};
 use crate::proto::ProtoState;
 use crate::settings::PolicyId;
-use crate::table::ConnectionRef;
+use crate::table::{ConnectionRef, Keys};
 use crate::time::Time;
 use crate::tracker::{CommitError, Pending, Tracker};
 use crate::tuple::{Protocol, Tuple};
@@ -165,9 +165,10 @@ impl Tracker {
         if !internals.is_some_and(|internals| internals.apply(&mut proto)) {
             new.proto.apply(&mut proto);
         }
+        let keys = Keys::new(&new.original, &new.reply, new.zone);
         let mut pending = Pending {
             original: new.original,
-            reply: new.reply,
+            keys,
             zone: new.zone,
             status: new.status.without(Status::UNCHANGEABLE) | translation(new),
             policy: new.policy,
@@ -181,10 +182,8 @@ impl Tracker {
                 ..Data::default()
             },
             is_exhausted: false,
-            hashes: [0; 2],
+            hashes: self.table.hashes(&keys),
         };
-        let keys = pending.keys();
-        pending.hashes = self.table.hashes(&keys);
         if new.master.is_some() || new.adjustments.is_some() {
             pending.data.extension = Some(Box::new(Extension {
                 master: new.master,
