@@ -218,10 +218,15 @@ impl Events {
     }
 
     /// Sends the event to who listens to its kind. `event` is not called if there is none.
+    #[inline]
     pub(crate) fn send(&self, wants: fn(EventMask) -> bool, event: impl FnOnce() -> Event) {
-        if self.queues.count.load(Ordering::Relaxed) == 0 {
-            return;
+        if self.queues.count.load(Ordering::Relaxed) != 0 {
+            self.send_to_listeners(wants, event);
         }
+    }
+
+    #[inline(never)]
+    fn send_to_listeners(&self, wants: fn(EventMask) -> bool, event: impl FnOnce() -> Event) {
         let queues = self.queues.all.load();
         if !queues.iter().any(|queue| wants(queue.mask)) {
             return;

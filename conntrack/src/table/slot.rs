@@ -84,6 +84,11 @@ pub(crate) struct Slot {
     data: Mutex<Data>,
 }
 
+#[inline]
+fn load(words: &[AtomicU64; 5]) -> Key {
+    std::array::from_fn(|at| words[at].load(Ordering::Relaxed))
+}
+
 impl Slot {
     pub(super) fn new(next: u32) -> Self {
         Slot {
@@ -137,11 +142,15 @@ impl Slot {
         if self.generation.load(Ordering::Acquire) != generation.0 {
             return None;
         }
-        let load = |words: &[AtomicU64; 5]| -> Key {
-            std::array::from_fn(|at| words[at].load(Ordering::Relaxed))
-        };
         let keys = [load(&self.original), load(&self.reply)];
         self.is_unchanged(generation).then_some(keys)
+    }
+
+    /// The keys of the connection in the slot. The caller has locked its data ([`Slot::lock`]), so that it
+    /// stays there meanwhile.
+    #[inline]
+    pub(crate) fn keys_of_locked(&self, _locked: &Data) -> [Key; 2] {
+        [&self.original, &self.reply].map(load)
     }
 
     /// The generation that the next connection in a free slot has.

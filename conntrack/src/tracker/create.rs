@@ -41,6 +41,7 @@ impl Tracker {
 
     /// Makes the connection that a packet begins, and sets what `tracked`, which is that of a packet
     /// without a connection, has of it.
+    #[inline(never)]
     #[allow(clippy::too_many_arguments)] // The packet, what is known of it, and its result.
     pub(super) fn create(
         &self,

@@ -165,6 +165,7 @@ impl Tracker {
     }
 
     /// Lets a connection's helper, if it has one, read a packet.
+    #[inline(never)]
     pub(super) fn read(&self, data: &mut Data, slot: &Slot, packet: Packet<'_>) -> Reading {
         let Some(extension) = &mut data.extension else {
             return Reading::default();

@@ -31,7 +31,7 @@ use crate::packet::{Headers, Malformed};
 use crate::proto::{self, icmp, icmpv6, Context, Invalid, Outcome};
 use crate::settings::{PolicyId, Settings};
 use crate::stats::{Refused, Stats};
-use crate::table::{ConnectionRef, RemovalReason, Removed, Table};
+use crate::table::{ConnectionRef, Keys, RemovalReason, Removed, Table};
 use crate::time::Time;
 use crate::tuple::{Direction, Family, Protocol, Tuple};
 use crate::zone::Zone;
@@ -201,12 +201,8 @@ impl Tracker {
                 }
             })?;
         }
-        if is_icmp(headers) {
-            let related = self.track_icmp_error(headers, input, now);
-            if let Some(related) = related.map_err(Refused::Icmp)? {
-                *tracked = related;
-                return Ok(());
-            }
+        if is_icmp(headers) && self.track_related(headers, input, now, tracked)? {
+            return Ok(());
         }
         let completed;
         let wanted = match &prepared.wanted {
@@ -216,17 +212,54 @@ impl Tracker {
                 &completed
             }
         };
-        let mut found = prepared.located;
-        for _ in 0..MAX_REPLACEMENTS {
-            found = found.or_else(|| self.find_wanted(wanted, input.zone, now));
-            let Some(known) = found.take() else {
-                return Ok(self.create(settings, input, headers, wanted, now, tracked)?);
+        let found = prepared.located;
+        let found = found.or_else(|| self.find_wanted(wanted, input.zone, now));
+        let Some(known) = found else {
+            return Ok(self.create(settings, input, headers, wanted, now, tracked)?);
+        };
+        if self.track_known(settings, input, headers, known, now, tracked)? {
+            return Ok(());
+        }
+        Ok(self.track_anew(settings, input, headers, wanted, now, tracked)?)
+    }
+
+    /// Tracks an ICMP error, if the packet is one. Returns whether it is.
+    #[inline(never)]
+    fn track_related(
+        &self,
+        headers: &Headers,
+        input: &Input<'_>,
+        now: Time,
+        tracked: &mut Tracked,
+    ) -> Result<bool, Refused> {
+        let related = self.track_icmp_error(headers, input, now);
+        let related = related.map_err(Refused::Icmp)?;
+        let is_related = related.is_some();
+        *tracked = related.unwrap_or_else(Tracked::without_connection);
+        Ok(is_related)
+    }
+
+    /// Tracks a packet whose connection was removed when it was about to be tracked, or by itself.
+    #[cold]
+    #[allow(clippy::too_many_arguments)] // As of `create`, which it calls.
+    fn track_anew(
+        &self,
+        settings: &Settings,
+        input: &Input<'_>,
+        headers: &Headers,
+        wanted: &Wanted,
+        now: Time,
+        tracked: &mut Tracked,
+    ) -> Result<(), Invalid> {
+        for _ in 1..MAX_REPLACEMENTS {
+            let Some(known) = self.find_wanted(wanted, input.zone, now) else {
+                return self.create(settings, input, headers, wanted, now, tracked);
             };
             if self.track_known(settings, input, headers, known, now, tracked)? {
                 return Ok(());
             }
         }
-        Err(Invalid::TcpState.into())
+        Err(Invalid::TcpState)
     }
 
     /// The key of a packet of which the preparation could not know it.
@@ -282,9 +315,6 @@ impl Tracker {
         tracked: &mut Tracked,
     ) -> Result<bool, Invalid> {
         let slot = self.table.slot(connection);
-        let Some(keys) = self.table.keys(connection) else {
-            return Ok(false);
-        };
         let Some(mut data) = slot.lock(connection.generation) else {
             return Ok(false);
         };
@@ -301,7 +331,9 @@ impl Tracker {
             ack_offset: data.adjustments().map_or(0, |adjustments| {
                 adjustments.ack_offset(direction, headers.message(input.packet))
             }),
-            icmp_type: keys.tuple(Direction::Original).icmp_type(),
+            icmp_type: Keys(slot.keys_of_locked(&data))
+                .tuple(Direction::Original)
+                .icmp_type(),
             family: headers.family,
         };
         let message = headers.message(input.packet);
@@ -342,7 +374,7 @@ impl Tracker {
         if data.extension.is_some() {
             let packet = Packet {
                 connection,
-                keys: &keys,
+                keys: &Keys(slot.keys_of_locked(&data)),
                 direction,
                 status,
                 message,
@@ -358,13 +390,13 @@ impl Tracker {
             self.events.send(
                 |mask| mask.update,
                 || {
-                    Event::Update(
-                        Connection::new(connection, &keys, slot, &data, now),
-                        changes,
-                    )
+                    let keys = Keys(slot.keys_of_locked(&data));
+                    let connection = Connection::new(connection, &keys, slot, &data, now);
+                    Event::Update(connection, changes)
                 },
             );
         }
+        tracked.rewrite = Rewrite::of(|| Keys(slot.keys_of_locked(&data)), status);
         tracked.marks = Marks {
             mark: slot.mark.load(Ordering::Relaxed),
             label: data.label,
@@ -385,11 +417,11 @@ impl Tracker {
         } else {
             Association::Known(connection, direction)
         };
-        tracked.rewrite = Rewrite::of(&keys, status);
         Ok(true)
     }
 
     /// Removes a connection and reports it. Returns whether it was there.
+    #[inline(never)]
     pub(crate) fn remove(
         &self,
         connection: ConnectionRef,

@@ -34,9 +34,10 @@ pub(crate) struct Rewrite {
 
 impl Rewrite {
     /// The translation of the packets of a connection, if it has one.
-    pub(super) fn of(keys: &Keys, status: Status) -> Option<Self> {
-        status.intersects(Status::NAT).then_some(Rewrite {
-            keys: *keys,
+    #[inline]
+    pub(super) fn of(keys: impl FnOnce() -> Keys, status: Status) -> Option<Self> {
+        status.intersects(Status::NAT).then(|| Rewrite {
+            keys: keys(),
             status,
         })
     }

@@ -161,7 +161,8 @@ impl PacketOperands {
         self.state.set(frame, state.bits().into());
         self.mark.set(frame, tracked.mark().into());
         self.label.set_wide(frame, tracked.label().bits());
-        let translated = tracked.translated();
+        let is_translated = state.intersects(CtState::SRC_NAT | CtState::DST_NAT);
+        let translated = is_translated.then(|| tracked.translated()).flatten();
         let end = |bit, end: fn(&Tuple) -> Endpoint| {
             let translated = translated.as_ref().filter(|_| state.contains(bit));
             translated.map_or((0, 0), |tuple| {
