@@ -205,6 +205,34 @@ fn place_is_made_in_the_buckets_that_are_full() {
     }
 }
 
+/// What a reader may see of a place that changes: the number of no slot, or of one whose connection is in
+/// other buckets. It finds nothing, and that connection does not make room.
+#[test]
+fn an_entry_of_two_connections_is_none() {
+    let table = table(64);
+    let id = add(&table, 1, Status::NONE).unwrap();
+    let pair_of = |number: u32| table.buckets.pair(table.hash(&tuple(number).key(0)));
+    let others = table.hashes(&Keys::new(
+        &tuple(1),
+        &tuple(1).invert().unwrap(),
+        Zone::DEFAULT,
+    ));
+    let others = others.map(|hash| table.buckets.pair(hash)).concat();
+    let apart = (2..).find(|&number| pair_of(number).iter().all(|it| !others.contains(it)));
+    let key = tuple(apart.unwrap()).key(0);
+    let hash = table.hash(&key);
+    for index in [Index(MAX_SLOTS as u32), id.index] {
+        let Search::Free(place) = table.buckets.find_or_place(hash, |_, _| None::<()>) else {
+            panic!("no place");
+        };
+        place.take(index, Direction::Original);
+    }
+    assert!(table.prefetch_slots(hash).is_some());
+    assert_eq!(table.lookup(&key, Time::ZERO), None);
+    let mut removed = |gone: Removed| panic!("{:?} made room", gone.id);
+    assert!(!table.make_place(hash, Time::ZERO, &mut removed));
+}
+
 #[test]
 fn a_clash_takes_no_place() {
     let table = table(1);
