@@ -12,6 +12,8 @@ use crate::parse::{Parsed, L3, MAX_VLAN_TAGS};
 const FRAGMENT_LEN: usize = 8;
 /// Payloads of all fragments but the last are multiples of this.
 const UNIT: usize = 8;
+/// The least MTU of a link (RFC 791, 3.2): no smaller fragments are asked for.
+const LEAST_MTU: u16 = 68;
 /// IPv4's flag for further fragments, in the word with the offset.
 const MORE_V4: u16 = 0x2000;
 /// IPv4's offset, in units of eight bytes.
@@ -64,7 +66,7 @@ pub struct Fragments {
 /// The fragments that a datagram is to leave in (`fragment_packet` in `adit.p4`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fragmentation {
-    /// The maximum length of each, from its IP header on.
+    /// The maximum length of each, from its IP header on; that of 68 bytes at least.
     pub mtu: u16,
     /// The offset of that header in the frame.
     pub offset: u16,
@@ -99,9 +101,10 @@ impl Division {
             (None, Some(came)) => return Some(came.into()),
             (Some(asked), came) => (asked, came),
         };
+        let mtu = asked.mtu.max(LEAST_MTU);
         Some(Division {
             at: Some(asked.offset),
-            largest: came.map_or(asked.mtu, |came| came.largest.min(asked.mtu)),
+            largest: came.map_or(mtu, |came| came.largest.min(mtu)),
             id: came.map(|came| came.id),
         })
     }

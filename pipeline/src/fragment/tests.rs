@@ -188,6 +188,21 @@ fn fragments_are_no_larger_than_the_next_hop_takes_and_than_they_came() {
 }
 
 #[test]
+fn no_fragments_below_the_least_mtu_are_asked_for() {
+    let whole = frame(&V4.udp(&[1; 3000]));
+    for mtu in [0, 20, 28, 67, 68] {
+        let frames = divided(&whole, asked(mtu, 14)).unwrap();
+        let lengths: Vec<_> = frames.iter().map(|it| it.len() - 14).collect();
+        assert_eq!(lengths[..2], [68, 68], "{mtu}");
+        // Those that came smaller leave so.
+        let asked = Some(Fragmentation { mtu, offset: 14 });
+        let came = Fragments { largest: 36, id: 9 };
+        let frames = divided(&whole, Division::new(asked, Some(came)).unwrap()).unwrap();
+        assert_eq!(frames[0].len() - 14, 36, "{mtu}");
+    }
+}
+
+#[test]
 fn options_are_in_each_fragment_if_they_are_to_be() {
     let mut packet = V4.udp(&[1; 100]);
     // Record route (7), router alert (148, copied), and the end of the list.
