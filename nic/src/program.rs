@@ -60,6 +60,8 @@ pub struct Program {
     pub(crate) reshapes: bool,
     /// The fragments in which the current frame is to leave, until that is done.
     pub(crate) fragments: Option<Fragmentation>,
+    /// Set if the current frame was inside of the one that came, whose fragments are not its own.
+    pub(crate) is_inner: bool,
     is_switch: bool,
 }
 
@@ -73,6 +75,7 @@ impl Program {
             headers: Vec::with_capacity(HEADERS),
             reshapes: false,
             fragments: None,
+            is_inner: false,
             is_switch: switch::is_switch(engine),
         }
     }

@@ -55,17 +55,20 @@ const bit<16> ADIT_NO_QUEUE = 0xffff;
 // the NIC, or if it was merged. The same in all passes of a packet.
 extern bit<16> segments();
 
-// The packet leaves in fragments of at most `mtu` bytes from its IP header on, which begins `offset` bytes
-// behind the beginning of the packet as it leaves (RFC 791, 2.3; IPv6 only if it came in fragments,
-// RFC 8200, 4.5); if it came in fragments, none is larger than the largest of these either. What is in
-// front of the IP header, such as the headers of a tunnel, is in front of each fragment, with its own lengths
-// and checksums. A packet that is not longer leaves whole, and so do copies, answers, what goes to the
-// control plane, and what stands for several packets. The last call in a pass wins; it has no effect if
+// The packet leaves in fragments of at most `mtu` bytes, and at least 68, from its IP header on, which begins
+// `offset` bytes behind the beginning of the packet as it leaves (RFC 791, 2.3; IPv6 only if it came in
+// fragments, RFC 8200, 4.5); if it came in fragments, none is larger than the largest of these either. The two
+// bytes in front of it must be its EtherType, with twelve or more in front of them, as behind an Ethernet header
+// or a VLAN tag; otherwise the packet leaves whole. What is in front of the IP header, such as the headers of a
+// tunnel, is in front of each fragment, with its own lengths and checksums. A packet that is not longer leaves
+// whole, and so do answers, what goes to the control plane, and what stands for several packets. Copies leave
+// in fragments only if the packet came in such: in these. The last call in a pass wins; it has no effect if
 // the pass does not send the packet to a port.
 extern void fragment_packet(in bit<16> mtu, in bit<16> offset);
 
 // The length of the largest fragment that the packet came in, from its IP header on; 0 if it came whole.
-// Programs that track connections get whole datagrams. The same in all passes of a packet.
+// Programs that track connections get whole datagrams. The same in all passes of a packet, until
+// `recirculate_inner`.
 extern bit<16> fragment_size();
 
 // Returns false if the transport checksum (TCP, UDP, SCTP) of the outermost packet of this pass, as received, is
@@ -274,6 +277,10 @@ extern Conntrack {
 #if ADIT_PNA_BLOCKS == 3
 // Once more, with the packet as the deparser makes it. PNA 0.7 has no such call.
 extern void recirculate();
+
+// The same with what was inside of the packet, such as a tunnel: the fragments that this came in, and what the
+// NIC knows of its checksums, are not about what goes on. That came whole, and leaves so.
+extern void recirculate_inner();
 #endif
 
 #endif

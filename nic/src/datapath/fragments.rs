@@ -7,7 +7,6 @@ use adit_conntrack::{
 };
 use adit_pipeline::fragment::{self, Division, Fragmentation, Fragmenter};
 use adit_pipeline::offload::FrameMeta;
-use adit_pipeline::p4::SentKind;
 use adit_pipeline::parse::Parsed;
 
 use super::destination::Source;
@@ -132,17 +131,16 @@ impl Pieces<'_> {
         Self(None)
     }
 
-    /// Passes a frame on, in fragments if it is longer than they were. An answer never came in
-    /// fragments.
+    /// Passes a frame on, in fragments if it is longer than they were, and leaves as it came.
     pub(super) fn each(
         &mut self,
-        kind: SentKind,
+        is_as_came: bool,
         frame: &mut Frame,
         meta: FrameMeta,
         mut pass: impl FnMut(&mut Frame, FrameMeta),
     ) {
         let (division, piece) = match &mut self.0 {
-            Some((division, piece)) if kind != SentKind::Answer => (*division, &mut **piece),
+            Some((division, piece)) if is_as_came => (*division, &mut **piece),
             _ => return pass(frame, meta),
         };
         let Some(mut fragmenter) = Fragmenter::new(frame, division) else {

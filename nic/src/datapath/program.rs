@@ -104,7 +104,8 @@ pub(super) fn untraced(now: u64) -> impl FnOnce(&mut Worker, &[Input<'_>], &mut 
 
 /// Runs the program on a frame, by `run`, and modifies the frame accordingly; returns the frame's
 /// destination. `fragment_size` is the length of the largest fragment that it came in, 0 if it came whole. Copies
-/// that the program makes, and its answer, are passed to `emit`.
+/// that the program makes, and its answer, are passed to `emit`, first whether they leave in the fragments that
+/// it came in.
 #[inline]
 pub(super) fn process(
     program: &mut Program,
@@ -113,7 +114,7 @@ pub(super) fn process(
     (frame, fragment_size): (&mut Frame, u16),
     meta: &mut FrameMeta,
     run: impl FnOnce(&mut Worker, &[Input<'_>], &mut Outputs<'_>),
-    mut emit: impl FnMut(SentKind, &mut Frame, FrameMeta, Destination),
+    mut emit: impl FnMut(bool, &mut Frame, FrameMeta, Destination),
 ) -> Destination {
     if meta.gso.is_some() && program.reshapes {
         return Destination::Segment;
@@ -128,6 +129,7 @@ pub(super) fn process(
         ..Input::new(port.0, frame)
     };
     let (headers, fragments) = (&mut program.headers, &mut program.fragments);
+    let is_inner = &mut program.is_inner;
     let (mut to, mut payload, mut same) = (Destination::Consumed, 0, true);
     let mut is_rewritten = false;
     let mut whole = usize::MAX;
@@ -146,12 +148,12 @@ pub(super) fn process(
                 true => destination(&sent),
                 false => Destination::Dropped(DropReason::BadOffload),
             };
-            return emit(sent.kind, copy, FrameMeta::default(), to);
+            return emit(false, copy, FrameMeta::default(), to);
         }
         if sent.kind != SentKind::Packet {
             let mut meta = *meta;
             let to = make_copy(copy, &sent, frame, &mut meta);
-            return emit(sent.kind, copy, meta, to);
+            return emit(sent.is_as_came(), copy, meta, to);
         }
         payload = sent.payload_offset;
         same = frame.get(..payload) == Some(sent.headers);
@@ -161,6 +163,7 @@ pub(super) fn process(
         }
         whole = sent.truncate.unwrap_or(usize::MAX);
         is_rewritten = sent.is_rewritten;
+        *is_inner = sent.is_inner;
         // What stands for several packets is segmented, which makes it short enough.
         if sent.fragments.is_some() && meta.gso.is_none() {
             *fragments = sent.fragments;
@@ -299,14 +302,16 @@ impl ProgramStage {
         whole: Option<Whole>,
         to: Destination,
     ) -> Destination {
-        let asked = match &mut self.way {
-            Way::Program(program) | Way::Traced(program) => program.fragments.take(),
-            Way::Switch(_) => None,
+        let (asked, is_inner) = match &mut self.way {
+            Way::Program(program) | Way::Traced(program) => {
+                (program.fragments.take(), program.is_inner)
+            }
+            Way::Switch(_) => (None, false),
         };
         if let Destination::Dropped(_) | Destination::Consumed | Destination::Segment = to {
             return to;
         }
-        let mut pieces = match (asked, whole) {
+        let mut pieces = match (asked, whole.filter(|_| !is_inner)) {
             (Some(asked), whole) => self.held.division(asked, whole),
             (None, Some(whole)) => self.held.pieces(whole),
             (None, None) => return to,
@@ -317,7 +322,7 @@ impl ProgramStage {
         }
         // The trace ends with the first fragment.
         let (mut to, rest) = (to, fabric.tracing.behind(to));
-        pieces.each(SentKind::Packet, frame, *meta, |piece, meta| {
+        pieces.each(true, frame, *meta, |piece, meta| {
             let to = std::mem::replace(&mut to, rest);
             fabric.dispatch_now(source, piece, meta, to);
         });
@@ -341,8 +346,8 @@ impl ProgramStage {
         let to = match &mut self.way {
             Way::Switch(_) => return Destination::Switch(Steer::default()),
             Way::Program(program) => {
-                let emit = |kind, copy: &mut Frame, meta, to| {
-                    pieces.each(kind, copy, meta, |piece, meta| {
+                let emit = |is_as_came, copy: &mut Frame, meta, to| {
+                    pieces.each(is_as_came, copy, meta, |piece, meta| {
                         fabric.dispatch_now(source, piece, meta, to);
                     });
                 };

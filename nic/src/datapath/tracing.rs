@@ -207,8 +207,8 @@ pub(super) fn run(
     let now = fabric.host.now;
     let engine = Some(&**program.engine());
     if !fabric.tracing.wants(engine, source.port().0, frame, now) {
-        let emit = |kind, copy: &mut Frame, meta, to| {
-            pieces.each(kind, copy, meta, |piece, meta| {
+        let emit = |is_as_came, copy: &mut Frame, meta, to| {
+            pieces.each(is_as_came, copy, meta, |piece, meta| {
                 fabric.dispatch_now(source, piece, meta, to);
             });
         };
@@ -239,9 +239,9 @@ pub(super) fn run(
                 out(n, output);
             });
         },
-        |kind, copy, meta, to| {
+        |is_as_came, copy, meta, to| {
             let mut first = None;
-            pieces.each(kind, copy, meta, |piece, meta| {
+            pieces.each(is_as_came, copy, meta, |piece, meta| {
                 let end = fabric.observe_now(source, piece, meta, to);
                 first.get_or_insert(end);
             });

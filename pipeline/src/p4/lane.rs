@@ -280,7 +280,7 @@ impl Scratch {
                 let mut extras = self.local.extras.iter();
                 extras.any(|it| matches!(it, Extra::Mirror { .. }))
             }
-            Forward::Port(_) | Forward::Group(_) | Forward::Again => true,
+            Forward::Port(_) | Forward::Group(_) | Forward::Again | Forward::AgainInner => true,
         };
         match (&self.local.tracker, &self.local.tracked) {
             (Some(tracker), Some(tracked)) if is_sent => {

@@ -101,11 +101,19 @@ pub struct Sent<'a> {
     /// Set if the payload has another length, since a connection's helper has rewritten it: the
     /// transport checksum is that of the new payload, even if it was still to be computed before.
     pub is_rewritten: bool,
+    /// Set if it was inside of the input (`recirculate_inner` in `adit.p4`): the fragments that this came in
+    /// are not its own.
+    pub is_inner: bool,
     /// The fragments in which it leaves; `None` if it is not to be divided.
     pub fragments: Option<Fragmentation>,
 }
 
 impl Sent<'_> {
+    /// Returns whether it leaves in the fragments that the input came in: an answer does not.
+    pub fn is_as_came(&self) -> bool {
+        self.kind != SentKind::Answer && !self.is_inner
+    }
+
     /// Appends the whole packet to a buffer; `input` is the input packet's data.
     pub fn copy_to(&self, input: &[u8], to: &mut Vec<u8>) {
         let start = to.len();
@@ -121,14 +129,12 @@ impl Sent<'_> {
         self.frames_of(input, None)
     }
 
-    /// The frames in which a packet leaves that came in fragments, or whole. An answer is not divided.
+    /// The frames in which a packet leaves that came in fragments, or whole.
     pub fn frames_of(&self, input: &[u8], came: Option<Fragments>) -> Vec<Vec<u8>> {
         let mut frame = Vec::new();
         self.copy_to(input, &mut frame);
-        let division = match self.kind {
-            SentKind::Answer => None,
-            _ => Division::new(self.fragments, came),
-        };
+        let came = came.filter(|_| self.is_as_came());
+        let division = Division::new(self.fragments, came);
         match division.and_then(|division| Fragmenter::new(&frame, division)) {
             Some(mut fragmenter) => {
                 let mut piece = vec![0; frame.len()];

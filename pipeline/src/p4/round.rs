@@ -64,6 +64,7 @@ impl Round {
             truncate: is_cut.then(|| headers.len() + self.end.saturating_sub(payload_offset)),
             receive: Receive::default(),
             is_rewritten: false,
+            is_inner: false,
             fragments: None,
         }
     }

@@ -2,6 +2,7 @@
 //! Fragments between a driver and a wire, through `p4/conntrack.p4`.
 
 use adit_conntrack::testing::{split, Flow};
+use adit_conntrack::Protocol;
 use adit_trace::{Fate, Filter, MAX_RATE};
 
 use super::conntrack::{tracked, INSIDE, OUTSIDE, PUBLIC};
@@ -220,4 +221,21 @@ fn a_datagram_is_traced_once_and_leaves_in_fragments() {
     }
     assert_eq!(last.length, 14 + datagram.len());
     assert_eq!(last.outputs[0].fate, Some(Fate::Sent(0)));
+}
+
+#[test]
+fn what_was_in_a_tunnel_whose_packet_came_in_fragments_leaves_whole() {
+    let mut driver = Driver::new(Setup::default());
+    let program = crate::program::Program::from_text("tunnel.p4", include_str!("tunnel.p4"));
+    driver.dp.set_program(program.unwrap());
+    let inner = flow(INSIDE, 1000, OUTSIDE, 53).udp(&payload());
+    let inner = [&MAC[..], &[2, 0, 0, 0, 0, 2, 8, 0], &inner].concat();
+    let outer = adit_conntrack::testing::V4.packet(Protocol(97), &inner);
+    let sent = frames(&outer);
+    assert_eq!(sent.len(), 3);
+    for frame in &sent {
+        driver.far.send(frame, plain());
+    }
+    driver.poll();
+    assert_eq!(on_wire(&mut driver), [inner]);
 }

@@ -113,6 +113,7 @@ impl Environment<'_> {
                 };
             }
             ForwardCall::Recirculate => self.local.requests.forward = Forward::Again,
+            ForwardCall::RecirculateInner => self.local.requests.forward = Forward::AgainInner,
             ForwardCall::Mirror { slot, session } => {
                 // One mirror for each slot: the last call for it wins.
                 let (slot, session) = (slot.get(frame), session.get(frame));

@@ -135,6 +135,13 @@ impl Local {
         self.more_headers = input.on_wire.bytes.saturating_sub(input.length as u64);
     }
 
+    /// The attributes of what was inside of the current packet: what is known of the fragments and the
+    /// checksums of this is not about it.
+    pub(in crate::p4) fn set_inner(&mut self) {
+        self.fragment_size = 0;
+        self.packet_checksums = Checksums::Unknown;
+    }
+
     /// The number of packets that the current packet counts as.
     pub(in crate::p4) fn segments(&self) -> u64 {
         self.packets.min(u16::MAX.into())

@@ -19,6 +19,8 @@ pub(in crate::p4) enum Forward {
     Port(u64),
     Group(u64),
     Again,
+    /// The same with what was inside of the packet.
+    AgainInner,
 }
 
 /// A request of a PNA program beside the destination. Few packets have any.

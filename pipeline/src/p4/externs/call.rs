@@ -270,6 +270,8 @@ pub(in crate::p4) enum ForwardCall {
         offset: Option<Operand>,
     },
     Recirculate,
+    /// `adit.p4`: the same with what was inside of the packet.
+    RecirculateInner,
     Mirror {
         slot: Operand,
         session: Operand,
@@ -350,6 +352,7 @@ impl Call {
                 | ForwardCall::Reject
                 | ForwardCall::RejectWith { .. }
                 | ForwardCall::Recirculate
+                | ForwardCall::RecirculateInner
                 | ForwardCall::Mirror { .. }
                 | ForwardCall::Fragments { .. },
             )

@@ -60,6 +60,7 @@ pub(super) fn resolve(call: &Unresolved<'_>) -> Result<Call, Unsupported> {
         ("send_to_port", 1) => Call::Forward(ForwardCall::Port(operand(0)?)),
         ("multicast", 1) => Call::Forward(ForwardCall::Group(operand(0)?)),
         ("recirculate", 0) => Call::Forward(ForwardCall::Recirculate),
+        ("recirculate_inner", 0) => Call::Forward(ForwardCall::RecirculateInner),
         ("input_queue", 0) => Call::InputQueue(call.result()?),
         ("is_answer", 0) => Call::IsAnswer(call.result()?),
         ("segments", 0) => Call::Segments(call.result()?),

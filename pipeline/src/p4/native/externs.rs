@@ -32,7 +32,7 @@ impl Translator<'_, '_> {
             Call::Forward(ForwardCall::Drop) => self.forward(request::DROP, None),
             Call::Forward(ForwardCall::Reject) => self.forward(request::REJECT, None),
             // The interpreter's implementation records all of it, this that it is the last request.
-            Call::Forward(ForwardCall::RejectWith { .. }) => {
+            Call::Forward(ForwardCall::RejectWith { .. } | ForwardCall::RecirculateInner) => {
                 self.forward(request::RECORDED, None);
                 return false;
             }

@@ -46,6 +46,8 @@ struct Pass<'a> {
     data: &'a [u8],
     round: Round,
     number: u64,
+    /// Set if the packet was inside of the input.
+    is_inner: bool,
 }
 
 impl<'a> Pass<'a> {
@@ -55,6 +57,7 @@ impl<'a> Pass<'a> {
             data: input.data,
             round: Round::first(input),
             number: 0,
+            is_inner: false,
         }
     }
 }
@@ -122,7 +125,7 @@ impl Blocks {
         let mut again = scratch.bytes.take();
         let mut round = Round::first(input);
         let mut reason = Some(DropReason::TooManyPasses);
-        let mut is_rewritten = false;
+        let (mut is_rewritten, mut is_inner) = (false, false);
         // Set once the answer to the packet is in its place.
         let mut answer = None;
         for number in 0..MAX_PASSES {
@@ -130,6 +133,7 @@ impl Blocks {
                 data: if number == 0 { input.data } else { &again },
                 round,
                 number,
+                is_inner,
             };
             let taken = first.take();
             let taken = match taken.unwrap_or_else(|| self.pass(at, scratch, input, &pass)) {
@@ -144,6 +148,7 @@ impl Blocks {
             let sent = Sent {
                 receive: requests.receive,
                 is_rewritten,
+                is_inner,
                 ..round.leave(input, pass.data, taken, &mut scratch.writer)
             };
             mirror(at, &scratch.local.extras, sent, emit);
@@ -203,7 +208,8 @@ impl Blocks {
                     Some(DropReason::Rejected)
                 }
                 Forward::Nowhere => Some(DropReason::NotForwarded),
-                Forward::Again => {
+                Forward::Again | Forward::AgainInner => {
+                    is_inner |= requests.forward == Forward::AgainInner;
                     round = Round::again(&sent, input, &mut again);
                     continue;
                 }
@@ -237,6 +243,9 @@ impl Blocks {
     #[inline]
     fn prepare(&self, scratch: &mut Scratch, input: &Input<'_>, pass: &Pass<'_>) {
         scratch.local.set_attributes(input);
+        if pass.is_inner {
+            scratch.local.set_inner();
+        }
         scratch.local.begin(pass.round.length() as u64);
         scratch.writer.clear();
         let values = [
@@ -278,6 +287,7 @@ fn reject(
             truncate: None,
             receive: Receive::default(),
             is_rewritten: false,
+            is_inner: false,
             fragments: None,
         }));
     }

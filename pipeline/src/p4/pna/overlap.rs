@@ -38,7 +38,10 @@ impl InFlight {
             // It is tracked again in its next pass, and so may its answer be.
             (false, _) => {
                 let forward = lane.local.requests.forward;
-                self.is_open |= matches!(forward, Forward::Again | Forward::RejectBehind(_));
+                self.is_open |= matches!(
+                    forward,
+                    Forward::Again | Forward::AgainInner | Forward::RejectBehind(_)
+                );
             }
         }
     }

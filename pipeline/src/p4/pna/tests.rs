@@ -71,6 +71,41 @@ fn parsers_know_which_pass_it_is() {
     }
 }
 
+#[test]
+fn what_was_inside_of_a_packet_did_not_come_in_its_fragments() {
+    let program = program(
+        "",
+        "state start {
+            m.is_again = istd.recirculated;
+            pkt.extract(h.first);
+            transition accept;
+        }",
+        "if (m.is_again) {
+            send_to_port((PortId_t) (1000 + (bit<32>) fragment_size()));
+        } else if (h.first.value == 1) {
+            recirculate_inner();
+        } else {
+            recirculate();
+        }",
+    );
+    for mut worker in workers(&program) {
+        // An inner packet's state is not that of the next one.
+        for (first, port, is_inner) in [(0, 1600, false), (1, 1000, true), (0, 1600, false)] {
+            let data = [first, 2];
+            let input = Input {
+                fragment_size: 600,
+                ..Input::new(7, &data)
+            };
+            let mut out = Vec::new();
+            worker.process(0, &[input], &mut |_, output| match output {
+                Output::Sent(sent) => out.push((sent.port, sent.is_inner, sent.is_as_came())),
+                Output::Dropped(reason) => panic!("{reason:?}"),
+            });
+            assert_eq!(out, [(port, is_inner, !is_inner)]);
+        }
+    }
+}
+
 /// The steps of a program may be many; the record of them is bounded.
 #[test]
 fn a_trace_is_bounded_and_says_so() {
