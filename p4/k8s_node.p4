@@ -62,7 +62,7 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
         h.vxlan.setInvalid();
         h.geneve.setInvalid();
         h.geneve_options.setInvalid();
-        recirculate();
+        recirculate_inner();
     }
     action drop(verdict_t verdict) {
         verdicts.count(verdict);
@@ -360,6 +360,10 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
                     if (m.network_kind == NETWORK_OUTSIDE) { m.snat_reason = SNAT_EGRESS; }
                 }
             }
+        } else if (m.encap != ENCAP_NONE && fragment_size() != 0) {
+            // The tunnel's own headers have no identification.
+            m.mtu = fragment_size();
+            divide();
             m.filter = VERDICT_FIREWALL;
             if (!decisions.apply().hit) {
                 firewall.apply();

@@ -41,6 +41,10 @@ table error_sources {
 
 // The MTU on the way to a next hop: the largest packet, from its IP header on. That of a tunnel is its
 // link's without the outer headers. Packets that may be fragmented are, in front of a tunnel's headers.
+@action_restriction("
+    // IPv6's least MTU (RFC 8200, 5), below which nothing is compared.
+    bytes >= 1280;
+")
 action mtu(bit<16> bytes) {
     m.mtu = bytes;
 }

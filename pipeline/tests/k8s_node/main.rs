@@ -5,6 +5,7 @@
 mod bursts;
 mod node;
 mod queues;
+mod tunnels;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;

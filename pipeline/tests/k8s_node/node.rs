@@ -10,6 +10,7 @@ use adit_conntrack::testing::Flow;
 use adit_p4_frontend::files::Folders;
 use adit_p4_frontend::ir::{Chosen, Match};
 use adit_p4_frontend::{compile, Options};
+use adit_pipeline::fragment::Fragments;
 use adit_pipeline::p4::objects::{GroupMember, Object, Profile};
 use adit_pipeline::p4::tables::{Action, Entry, Table};
 use adit_pipeline::p4::{
@@ -307,6 +308,34 @@ impl Node {
                 }
             });
         passed
+    }
+
+    /// Processes a frame that a port sends, whose datagram came in fragments, or whole. Returns the frames that
+    /// leave, with their ports.
+    pub(crate) fn pass_frame(
+        &mut self,
+        port: u32,
+        frame: &[u8],
+        came: Option<Fragments>,
+    ) -> Vec<(u32, Vec<u8>)> {
+        let direction = match port < FIRST_HOST_PORT {
+            true => Direction::NetToHost,
+            false => Direction::HostToNet,
+        };
+        let input = Input {
+            direction,
+            fragment_size: came.map_or(0, |came| came.largest),
+            ..Input::new(port, frame)
+        };
+        let mut left = Vec::new();
+        let out = &mut |_, output: Output<'_>| {
+            if let Output::Sent(sent) = output {
+                let frames = sent.frames_of(frame, came).into_iter();
+                left.extend(frames.map(|frame| (sent.port, frame)));
+            }
+        };
+        self.worker.process(self.now_ns, &[input], out);
+        left
     }
 
     /// Processes IP packets that ports send to the gateway, at once. Returns what becomes of each: the
