@@ -52,8 +52,10 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
 
     // Takes the outer headers away, and begins once more.
     action decapsulate() {
+        bit<8> marks = h.network.ipv4.isValid() ? h.network.ipv4.dscp_ecn
+                                                : h.network.ipv6.traffic_class;
         h.bridge.setValid();
-        h.bridge = { m.inner_zone, (bit<8>) m.is_trusted, 0 };
+        h.bridge = { m.inner_zone, (bit<8>) m.is_trusted, 0, marks[1:0] };
         h.network.ethernet.setInvalid();
         h.network.vlan.setInvalid();
         h.network.ipv4.setInvalid();
@@ -115,6 +117,15 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
             m.is_decapsulated = true;
             m.is_answer = is_answer();
             offset = offset + BRIDGE_BYTES;
+            if (is_ip && !m.is_answer && h.bridge.ecn[0:0] == 1) {
+                bit<8> marks = is_ipv4 ? h.network.ipv4.dscp_ecn : h.network.ipv6.traffic_class;
+                if (marks[1:0] == ECN_NONE && h.bridge.ecn == ECN_MARKED) {
+                    drop(VERDICT_CONGESTED);
+                    return;
+                } else if (marks[1:0] != ECN_NONE && marks[1:0] != ECN_MARKED) {
+                    mark(h.bridge.ecn);
+                }
+            }
         }
         if (h.network.vlan.isValid()) {
             offset = offset + VLAN_BYTES;

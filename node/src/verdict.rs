@@ -55,6 +55,7 @@ verdicts! {
     32 NOT_COMMITTED "the connection tracker has no place for its connection";
     33 NOT_ROUTED "it is for no router, and comes from a port that is not switched";
     34 TOO_BIG "it is too big for its next hop, and may not be fragmented";
+    35 CONGESTED "a router has marked the packet of its tunnel, and its sender reads no marks";
 }
 
 impl Verdict {

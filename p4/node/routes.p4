@@ -209,22 +209,38 @@ action age_ipv4() {
     h.network.ipv4.checksum = checksum.get();
 }
 
+// What the routers of a tunnel have marked, is, or it is lost: the sender would not slow down (RFC 6040, 4.2).
+action mark(bit<2> ecn) {
+    if (h.network.ipv4.isValid()) {
+        checksum.set_state(~h.network.ipv4.checksum);
+        checksum.subtract({ h.network.ipv4.version, h.network.ipv4.ihl, h.network.ipv4.dscp_ecn });
+        h.network.ipv4.dscp_ecn = h.network.ipv4.dscp_ecn & 0xfc | (bit<8>) ecn;
+        checksum.add({ h.network.ipv4.version, h.network.ipv4.ihl, h.network.ipv4.dscp_ecn });
+        h.network.ipv4.checksum = checksum.get();
+    } else {
+        h.network.ipv6.traffic_class = h.network.ipv6.traffic_class & 0xfc | (bit<8>) ecn;
+    }
+}
+
 // The outer headers. The source port, and the flow label of IPv6, are made of the flow, so that routers
 // between spread flows (RFC 7348, 5; RFC 6438). There is no UDP checksum: what the tunnel carries has its own,
-// and the other end takes packets from addresses that it knows only (RFC 6935, RFC 6936, 5).
+// and the other end takes packets from addresses that it knows only (RFC 6935, RFC 6936, 5). Routers may mark
+// them if they may mark what is inside (RFC 6040, 4.1).
 action encapsulate(bit<16> port) {
     bit<16> src_port = entropy.get_hash(16w0xc000,
         { m.src, m.dst, m.protocol, m.network.src_port, m.network.dst_port }, 16w0x4000);
     bit<16> length = 8 + 8 + m.length;
+    bit<8> ecn = 3 & (h.network.ipv4.isValid() ? h.network.ipv4.dscp_ecn
+                                               : h.network.ipv6.traffic_class);
     h.outer_ethernet.setValid();
     if (m.is_encap6) {
         h.outer_ethernet = { m.encap_dst_mac, m.encap_src_mac, ETHERTYPE_IPV6 };
         h.outer_ipv6.setValid();
-        h.outer_ipv6 = { 6, 0, 4w0 ++ src_port, length, PROTO_UDP, 64, m.encap_src, m.encap_dst };
+        h.outer_ipv6 = { 6, ecn, 4w0 ++ src_port, length, PROTO_UDP, 64, m.encap_src, m.encap_dst };
     } else {
         h.outer_ethernet = { m.encap_dst_mac, m.encap_src_mac, ETHERTYPE_IPV4 };
         h.outer_ipv4.setValid();
-        h.outer_ipv4 = { 4, 5, 0, 20 + length, 0, 2, 0, 64, PROTO_UDP, 0, m.encap_src[31:0],
+        h.outer_ipv4 = { 4, 5, ecn, 20 + length, 0, 2, 0, 64, PROTO_UDP, 0, m.encap_src[31:0],
                          m.encap_dst[31:0] };
         checksum.clear();
         checksum.add(h.outer_ipv4);

@@ -45,6 +45,7 @@ const verdict_t VERDICT_NO_SNAT = 31;      // must be masqueraded, and `snat` ha
 const verdict_t VERDICT_NOT_COMMITTED = 32; // see `commits`
 const verdict_t VERDICT_NOT_ROUTED = 33;   // for no router, from a port that is not switched
 const verdict_t VERDICT_TOO_BIG = 34;      // for its next hop, and not to be fragmented
+const verdict_t VERDICT_CONGESTED = 35;    // marked by a router in its tunnel, and its sender reads no marks
 
 // Why a source is translated, as a key of `snat`.
 typedef bit<2> snat_reason_t;
@@ -64,6 +65,10 @@ const encap_t ENCAP_NONE = 0;
 const encap_t ENCAP_VXLAN = 1;
 const encap_t ENCAP_GENEVE = 2;
 
+// Explicit congestion notification (RFC 3168, 5).
+const bit<2> ECN_NONE = 0; // the sender reads no marks
+const bit<2> ECN_MARKED = 3;
+
 // Flags of `balance`.
 const bit<8> BALANCE_MASQUERADE = 0x01;   // sources of clients outside of this node are translated
 const bit<8> BALANCE_INSIDE_LOCAL = 0x02; // `inside` has this node's endpoints only
@@ -75,7 +80,8 @@ const bit<8> BALANCE_MASQUERADE_AWAY = 0x08; // they are if the endpoint is not 
 header bridge_h {
     bit<16> zone;
     bit<8>  is_trusted;
-    bit<8>  reserved;
+    bit<6>  reserved;
+    bit<2>  ecn; // of the tunnel's packet
 }
 
 // RFC 826, for Ethernet and IPv4.

@@ -255,3 +255,83 @@ fn the_next_hop_behind_a_tunnel_has_its_own_limit() {
         }
     }
 }
+
+/// The byte with the DSCP and the marks of congestion of the IP packet in a frame.
+fn traffic_class(packet: &[u8]) -> u8 {
+    match packet[0] >> 4 {
+        4 => packet[1],
+        _ => packet[0] << 4 | packet[1] >> 4,
+    }
+}
+
+fn with_traffic_class(mut packet: Vec<u8>, class: u8) -> Vec<u8> {
+    match packet[0] >> 4 {
+        4 => {
+            packet[1] = class;
+            adit_conntrack::testing::fill_header_checksum(&mut packet);
+        }
+        _ => {
+            packet[0] = 0x60 | class >> 4;
+            packet[1] = class << 4 | packet[1] & 0xf;
+        }
+    }
+    packet
+}
+
+/// RFC 6040, 4.1 (normal mode).
+#[test]
+fn routers_may_mark_a_tunnels_packet_if_they_may_mark_what_is_inside() {
+    for (kind, outer) in KINDS {
+        let mut node = node(kind);
+        for flow in flows() {
+            for ecn in 0..4 {
+                let packet = with_traffic_class(flow.udp(b"data"), 0xb8 | ecn);
+                let sent = node.pass_frame(port(1), &frame(GATEWAY, &packet), None);
+                let [(WIRE, sent)] = &sent[..] else {
+                    panic!("{kind}: {sent:?}");
+                };
+                assert_eq!(traffic_class(&sent[ETHERNET..]), ecn, "{kind}");
+                assert_eq!(sent[outer + ETHERNET..], aged(packet), "{kind}");
+                let p = Parsed::new(sent, sent.len()).unwrap();
+                let verdict = adit_pipeline::checksum::verify::verify(&p, &[sent]);
+                assert_ne!(verdict.ip, adit_pipeline::checksum::verify::Check::Bad);
+            }
+        }
+    }
+}
+
+/// RFC 6040, 4.2.
+#[test]
+fn what_routers_mark_in_a_tunnel_is_marked_behind_it() {
+    const NONE: u8 = 0;
+    const ECT1: u8 = 1;
+    const ECT0: u8 = 2;
+    const MARKED: u8 = 3;
+    const CONGESTED: u64 = 35;
+    // By the tunnel's: what leaves.
+    let wanted = [
+        (NONE, [Some(NONE), Some(NONE), Some(NONE), None]),
+        (ECT1, [Some(ECT1), Some(ECT1), Some(ECT1), Some(MARKED)]),
+        (ECT0, [Some(ECT0), Some(ECT1), Some(ECT0), Some(MARKED)]),
+        (MARKED, [Some(MARKED); 4]),
+    ];
+    let mut node = node("vxlan");
+    for is_ipv6 in [false, true] {
+        for flow in flows() {
+            let before = node.count("verdicts", CONGESTED);
+            for (inner, wanted) in wanted {
+                for (outer, wanted) in [NONE, ECT1, ECT0, MARKED].into_iter().zip(wanted) {
+                    let packet = |ecn| with_traffic_class(flow.reverse().udp(b"data"), 0x48 | ecn);
+                    let mut tunnelled = tunnelled(is_ipv6, &frame(GATEWAY, &packet(inner)));
+                    let marked = with_traffic_class(tunnelled.split_off(ETHERNET), 0x20 | outer);
+                    tunnelled.extend(marked);
+                    let sent = node.pass_frame(WIRE, &tunnelled, None);
+                    let sent = sent.first().map(|(_, frame)| frame[ETHERNET..].to_vec());
+                    let wanted = wanted.map(|ecn| aged(packet(ecn)));
+                    assert_eq!(sent, wanted, "{inner} in {outer}");
+                }
+            }
+            assert_eq!(node.count("verdicts", CONGESTED), before + 1);
+        }
+    }
+}
