@@ -169,14 +169,16 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
         }
 
         // Neighbors.
-        if (h.arp.isValid() && h.arp.operation == 1 && h.arp.hardware == 1
-            && h.arp.protocol == ETHERTYPE_IPV4) {
+        bool is_arp_request = h.arp.isValid() && h.arp.operation == 1 && h.arp.hardware == 1
+            && h.arp.protocol == ETHERTYPE_IPV4 && h.arp.hardware_len == 6 && h.arp.protocol_len == 4;
+        if (is_arp_request) {
             m.to = 96w0xffff ++ h.arp.target;
         }
         if (m.is_solicitation) {
+            check_solicitation();
             m.to = h.neighbor.target;
         }
-        if (!h.bridge.isValid() && (h.arp.isValid() && h.arp.operation == 1 || m.is_solicitation)) {
+        if (!h.bridge.isValid() && (is_arp_request || m.is_solicitation)) {
             addresses.apply();
             bit<48> mac = m.dst_mac;
             // A pod may ask whether another has its address.
@@ -329,6 +331,10 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
             }
             return;
         }
+        if (is_new && !m.is_host && is_confined(is_ipv4, m.src, m.to)) {
+            drop(VERDICT_MARTIAN);
+            return;
+        }
         if (m.routed == VERDICT_NO_NEXTHOP && !m.is_answer) {
             send(VERDICT_NO_NEXTHOP, ADIT_PORT_CPU);
             return;
@@ -354,6 +360,10 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
                 return;
             }
             divide();
+        } else if (m.encap != ENCAP_NONE && fragment_size() != 0) {
+            // The tunnel's own headers have no identification.
+            m.mtu = fragment_size();
+            divide();
         }
 
         // What a new connection may do, and how it is translated.
@@ -371,10 +381,6 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
                     if (m.network_kind == NETWORK_OUTSIDE) { m.snat_reason = SNAT_EGRESS; }
                 }
             }
-        } else if (m.encap != ENCAP_NONE && fragment_size() != 0) {
-            // The tunnel's own headers have no identification.
-            m.mtu = fragment_size();
-            divide();
             m.filter = VERDICT_FIREWALL;
             if (!decisions.apply().hit) {
                 firewall.apply();

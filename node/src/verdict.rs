@@ -37,7 +37,7 @@ verdicts! {
     7 CONTROL "an entry of `firewall` sends it to the control plane";
     8 NO_NEXTHOP "its next hop has no entry: the control plane has it";
     16 MALFORMED "a header is malformed";
-    17 MARTIAN "it has an address that no packet on a wire may have";
+    17 MARTIAN "it has an address that no packet on a wire may have, or that no router passes on";
     18 SPOOFED "its port may not send from its source: `sources` has no entry";
     19 ACL "an entry of `acl` denies it";
     20 POLICED "it exceeds a policer of `acl`";

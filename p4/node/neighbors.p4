@@ -38,6 +38,19 @@ action answer_arp() {
     h.arp.sender = asked;
 }
 
+// RFC 4861, 7.1.1: others are not answered. What a router has passed on comes from another link.
+action check_solicitation() {
+    checksum.clear();
+    checksum.add({ h.network.ipv6.src, h.network.ipv6.dst, 16w0, h.network.ipv6.payload_len, 24w0,
+                   PROTO_ICMPV6, h.neighbor });
+    if (h.link_address.isValid()) { checksum.add(h.link_address); }
+    // Who has no address yet asks a group, and tells no MAC address.
+    bool is_probe = h.network.ipv6.src == 0;
+    m.is_solicitation = h.network.ipv6.hop_limit == 255 && h.neighbor.code == 0 && checksum.get() == 0
+        && !(is_probe && (h.link_address.isValid() && h.link_address.type == 1
+                          || h.network.ipv6.dst[127:24] != 0xff0200000000000000000001ff));
+}
+
 // RFC 4861, 7.2.4: to the source, or to all nodes if it has no address yet.
 action answer_solicitation() {
     bool has_address = h.network.ipv6.src != 0;

@@ -125,7 +125,8 @@ parser NodeParser(packet_in pkt, out headers_t h, inout metadata_t m,
     state solicitation_with_address {
         pkt.extract(h.neighbor);
         pkt.extract(h.link_address);
-        m.is_solicitation = h.link_address.type == 1 && h.link_address.length == 1;
+        // Options of other types are not looked at, such as a probe's nonce (RFC 7527).
+        m.is_solicitation = h.link_address.length == 1;
         transition untracked;
     }
     state untracked {

@@ -27,7 +27,7 @@ const verdict_t VERDICT_DECAPSULATED = 6;  // came out of a tunnel; counted once
 const verdict_t VERDICT_CONTROL = 7;       // to the control plane, by an entry
 const verdict_t VERDICT_NO_NEXTHOP = 8;    // to the control plane: its next hop has no entry
 const verdict_t VERDICT_MALFORMED = 16;
-const verdict_t VERDICT_MARTIAN = 17;      // an address that no packet on a wire may have
+const verdict_t VERDICT_MARTIAN = 17;      // an address that no packet on a wire may have, or no router passes on
 const verdict_t VERDICT_SPOOFED = 18;      // a source that its port may not have
 const verdict_t VERDICT_ACL = 19;          // an entry of `acl`
 const verdict_t VERDICT_POLICED = 20;      // exceeded a policer of `acl`
@@ -229,6 +229,17 @@ struct metadata_t {
     flow_t            flow;
     bool              is_sending;      // the filter is that of the replies to this packet
     bit<16>           sender;          // the queue that it was sent from
+}
+
+// Returns whether no router passes on what is between these addresses, which are those of a link, a group or
+// nobody (RFC 1812, 5.3.7; RFC 4291, 2.5).
+bool is_confined(in bool is_ipv4, in ipv6_t src, in ipv6_t dst) {
+    if (is_ipv4) {
+        return src[31:0] == 0 || src[31:0] == 0xffffffff
+            || dst[31:0] == 0 || dst[31:0] == 0xffffffff || dst[31:28] == 14;
+    }
+    return src[127:1] == 0 || src[127:118] == 0x3fa || dst[127:1] == 0 || dst[127:118] == 0x3fa
+        || dst[127:120] == 0xff;
 }
 
 // The address with that form.

@@ -3,6 +3,7 @@
 //! got wrong, each as a test.
 
 mod bursts;
+mod neighbors;
 mod node;
 mod queues;
 mod tunnels;
