@@ -188,7 +188,7 @@ impl Filter {
         self.is_in_tunnels
             && seen
                 .inner()
-                .is_some_and(|inner| self.has(&inner) || self.is_reply(seen, &inner))
+                .is_some_and(|inner| self.has(inner) || self.is_reply(seen, inner))
     }
 
     /// Returns whether the fields about a packet hold for it.
@@ -196,7 +196,7 @@ impl Filter {
         let is_kind = self
             .ether_type
             .is_none_or(|wanted| wanted == frame.parsed.ethertype);
-        is_kind && self.is_flow(frame.parsed.ip_proto, &frame.ends()) && self.has_flags(frame)
+        is_kind && self.is_flow(frame.parsed.ip_proto, frame.ends()) && self.has_flags(frame)
     }
 
     /// Returns whether a packet belongs to a connection whose first packet has passed, and flows

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A packet that filters look at: as it enters, and as it is in a tunnel.
+//! A packet that filters look at: as it enters, and as it is in a tunnel. What one filter has asked for is known
+//! to the next ones: a client may have hundreds.
 
+use std::cell::{Cell, OnceCell};
 use std::net::IpAddr;
 
 use adit_conntrack::{Input, Known, Time, Tracker, Zone};
@@ -12,20 +14,25 @@ use adit_pipeline::tunnel;
 const TCP_FLAGS: usize = 13;
 
 /// A frame that enters.
-#[derive(Clone, Copy)]
 pub struct Seen<'a> {
     /// The port at which it enters.
     pub(crate) port: u32,
     /// The frame itself.
     pub(crate) outer: Frame<'a>,
+    inner: OnceCell<Option<Frame<'a>>>,
     connections: Option<(&'a Tracker, Time)>,
 }
 
 /// A frame, and its headers.
-#[derive(Clone, Copy)]
 pub(crate) struct Frame<'a> {
     bytes: &'a [u8],
     pub(crate) parsed: Parsed,
+    ends: OnceCell<Ends>,
+    /// The zone that was asked for last, and its connection there.
+    known: Cell<Option<(u16, Option<Known>)>>,
+    /// The number of times that something was looked for.
+    #[cfg(test)]
+    pub(crate) searches: Cell<u32>,
 }
 
 /// The ends of a packet.
@@ -48,6 +55,7 @@ impl<'a> Seen<'a> {
         Some(Seen {
             port,
             outer: Frame::new(frame)?,
+            inner: OnceCell::new(),
             connections,
         })
     }
@@ -58,41 +66,72 @@ impl<'a> Seen<'a> {
     }
 
     /// The frame in its tunnel. What a virtual port sends is payload to programs.
-    pub(crate) fn inner(&self) -> Option<Frame<'a>> {
-        let tunnelled = tunnel::inner(self.outer.bytes, &self.outer.parsed)?;
-        let frame = self.outer.bytes.get(tunnelled.at..)?;
-        self.is_from_wire().then(|| Frame::new(frame))?
+    pub(crate) fn inner(&self) -> Option<&Frame<'a>> {
+        let inner = self.inner.get_or_init(|| {
+            self.outer.search();
+            let tunnelled = tunnel::inner(self.outer.bytes, &self.outer.parsed)?;
+            let frame = self.outer.bytes.get(tunnelled.at..)?;
+            self.is_from_wire().then(|| Frame::new(frame))?
+        });
+        inner.as_ref()
     }
 
     /// The connection of a frame of it, in a zone.
     pub(crate) fn connection(&self, frame: &Frame<'_>, zone: u16) -> Option<Known> {
         let (tracker, now) = self.connections?;
-        let packet = frame.bytes.get(usize::from(frame.parsed.l2_len)..)?;
-        let is_ip = matches!(frame.parsed.l3, L3::Ipv4 | L3::Ipv6);
+        match frame.known.get() {
+            Some((of, known)) if of == zone => known,
+            _ => {
+                let known = frame.connection(tracker, now, zone);
+                frame.known.set(Some((zone, known)));
+                known
+            }
+        }
+    }
+}
+
+impl<'a> Frame<'a> {
+    fn new(bytes: &'a [u8]) -> Option<Frame<'a>> {
+        Some(Frame {
+            bytes,
+            parsed: Parsed::new(bytes, bytes.len()).ok()?,
+            ends: OnceCell::new(),
+            known: Cell::new(None),
+            #[cfg(test)]
+            searches: Cell::new(0),
+        })
+    }
+
+    /// Counts something that is looked for, in tests.
+    fn search(&self) {
+        #[cfg(test)]
+        self.searches.set(self.searches.get() + 1);
+    }
+
+    fn connection(&self, tracker: &Tracker, now: Time, zone: u16) -> Option<Known> {
+        self.search();
+        let packet = self.bytes.get(usize::from(self.parsed.l2_len)..)?;
+        let is_ip = matches!(self.parsed.l3, L3::Ipv4 | L3::Ipv6);
         let input = Input {
             zone: Zone::new(zone),
             ..Input::new(packet)
         };
         is_ip.then(|| tracker.known(&input, now))?
     }
-}
 
-impl<'a> Frame<'a> {
-    fn new(bytes: &'a [u8]) -> Option<Frame<'a>> {
-        let parsed = Parsed::new(bytes, bytes.len()).ok()?;
-        Some(Frame { bytes, parsed })
-    }
-
-    pub(crate) fn ends(&self) -> Ends {
-        let addresses = self.parsed.addresses(self.bytes).unwrap_or_default();
-        let (source, destination) = addresses.split_at(addresses.len() / 2);
-        let ports = self.parsed.ports(self.bytes);
-        Ends {
-            source: address(source),
-            destination: address(destination),
-            ports: ports
-                .map(|&[a, b, c, d]| (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))),
-        }
+    pub(crate) fn ends(&self) -> &Ends {
+        self.ends.get_or_init(|| {
+            self.search();
+            let addresses = self.parsed.addresses(self.bytes).unwrap_or_default();
+            let (source, destination) = addresses.split_at(addresses.len() / 2);
+            let ports = self.parsed.ports(self.bytes);
+            Ends {
+                source: address(source),
+                destination: address(destination),
+                ports: ports
+                    .map(|&[a, b, c, d]| (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))),
+            }
+        })
     }
 
     /// The flags of TCP.

@@ -57,7 +57,8 @@ impl Taps {
         let tracker = tracker.map(|it| (&**it, Time::from_nanos(now)));
         let seen = Seen::new(input.port, input.data, tracker);
         let wants = |client: &mut (u64, Watcher)| {
-            seen.is_some_and(|seen| client.1.passes(&seen)) && client.1.take(now)
+            let passes = seen.as_ref().is_some_and(|seen| client.1.passes(seen));
+            passes && client.1.take(now)
         };
         let wanting = state.clients.iter_mut().map(wants).collect::<Vec<_>>();
         if !wanting.contains(&true) {

@@ -109,9 +109,8 @@ fn one_of_several_destinations_is_enough() {
     assert!(!passes(of(&[(&[0; 16], 80)])));
 }
 
-#[test]
-fn packets_in_tunnels_pass_if_they_are_wanted() {
-    let inner = syn();
+/// A frame in a VXLAN tunnel from 192.0.2.1 to 192.0.2.2.
+fn tunnelled(inner: &[u8]) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
     let length = (20 + 8 + 8 + inner.len()) as u16;
     frame.extend([0x45, 0]);
@@ -121,6 +120,12 @@ fn packets_in_tunnels_pass_if_they_are_wanted() {
     frame.extend((length - 20).to_be_bytes());
     frame.extend([0, 0, 8, 0, 0, 0, 0, 0, 7, 0]);
     frame.extend(inner);
+    frame
+}
+
+#[test]
+fn packets_in_tunnels_pass_if_they_are_wanted() {
+    let frame = tunnelled(&syn());
     let passes = |port, message: proto::Filter| {
         let filter = Filter::try_from(&message).unwrap();
         filter.passes(&Seen::new(port, &frame, None).unwrap())
@@ -253,4 +258,36 @@ fn what_no_packet_has_is_refused_by_name() {
         refused(to(vec![socket(16, 65536)])),
         "`destinations` is 65536, the largest is 65535"
     );
+}
+
+/// `adit svc trace` has a filter for each frontend, which ask for the same.
+#[test]
+fn hundreds_of_filters_look_at_a_packet_once() {
+    use adit_conntrack::{Seed, Settings, Time, Tracker};
+
+    let tracker = Tracker::new(64, Seed::new([1; 16]), Settings::default());
+    let frame = tunnelled(&syn());
+    let seen = Seen::new(0, &frame, Some((&tracker, Time::from_secs(1)))).unwrap();
+    let of = |port: u32, zone| {
+        Filter::try_from(&proto::Filter {
+            destination_port: Some(port),
+            in_tunnels: true,
+            replies_in_zone: Some(zone),
+            ..proto::Filter::default()
+        })
+        .unwrap()
+    };
+    for port in 1000..1256 {
+        assert!(!of(port, 5).passes(&seen));
+    }
+    let searches = |seen: &Seen<'_>| {
+        let inner = seen.inner().expect("a frame in a tunnel");
+        (seen.outer.searches.get(), inner.searches.get())
+    };
+    // Of the outer one ends, connection and tunnel; of the inner one ends and connection.
+    assert_eq!(searches(&seen), (3, 2));
+    // Another zone may have another connection.
+    assert!(!of(1000, 6).passes(&seen) && !of(1001, 6).passes(&seen));
+    assert_eq!(searches(&seen), (4, 3));
+    assert!(of(80, 6).passes(&seen));
 }
