@@ -15,9 +15,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use adit_node::device::Scope;
-use adit_node::model::{
-    Conditions, Endpoint, Name, Policy, Port, PortName, Protocol, Service, Services,
-};
+use adit_node::model::{Conditions, Name, Services};
 
 const ENDPOINTS: u16 = 8;
 
@@ -25,51 +23,21 @@ fn name(n: usize) -> Name {
     Name::new("default", format!("s{n}"))
 }
 
-fn port_of(n: usize) -> PortName {
-    PortName {
-        service: name(n),
-        port: String::new(),
-        protocol: Protocol::Tcp,
-    }
-}
-
 fn services(count: usize) -> Services {
     let mut services = Services::default();
     for n in 0..count {
         let [high, low] = (n as u16).to_be_bytes();
-        for endpoint in 0..ENDPOINTS {
-            let endpoint = Endpoint {
-                address: [10, 100 + endpoint as u8, high, low].into(),
-                port: 8080,
-                node: None,
-                uid: String::new(),
-                conditions: Conditions::default(),
-            };
-            services.add_endpoint(port_of(n), endpoint);
-        }
-        let service = Service {
-            name: name(n),
-            cluster_ips: vec![[10, 96, high, low].into()],
-            external_ips: Vec::new(),
-            ingress_ips: Vec::new(),
-            ports: vec![Port {
-                name: String::new(),
-                protocol: Protocol::Tcp,
-                port: 80,
-                node_port: None,
-            }],
-            affinity: None,
-            internal_policy: Policy::Cluster,
-            external_policy: Policy::Cluster,
-        };
-        services.services.insert(name(n), service);
+        let endpoints =
+            (0..ENDPOINTS).map(|it| ([10, 100 + it as u8, high, low], Conditions::default()));
+        common::add_service(&mut services, &name(n), [10, 96, high, low], endpoints);
     }
     services
 }
 
 /// Lets an endpoint terminate, or be ready again.
 fn toggle(services: &mut Services, n: usize, endpoint: usize) {
-    let all = services.endpoints.get_mut(&port_of(n)).expect("endpoints");
+    let of = common::port_of(&name(n));
+    let all = services.endpoints.get_mut(&of).expect("endpoints");
     let conditions = &mut all[endpoint].conditions;
     conditions.ready = !conditions.ready;
     conditions.terminating = !conditions.ready;

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::Command;
 
 use adit_conntrack::testing::Flow;
-use adit_node_oracle::entries::{entry, Key};
+use adit_node_oracle::entries::Key;
 use adit_node_oracle::nic::{TestNic, ROUTER, WIRE};
+use adit_node_oracle::setup::{NodeSetup, GATEWAY};
 use adit_p4runtime::proto::config::P4Info;
 use adit_p4runtime::proto::v1::Update;
 use commands::Commands;
@@ -29,10 +30,7 @@ fn port(pod: u8) -> u32 {
 
 /// Pods, a gateway, and a tunnel to another node, whose pods are 10.245.0.0/16.
 fn node(info: &P4Info) -> Vec<Update> {
-    let zone = || Key::number(0);
-    let wire = WIRE.to_be_bytes();
-    let gateway = [2, 0x99, 0, 0, 0, 1];
-    let hop: [&[u8]; 4] = [&ROUTER, &gateway, &[0], &wire];
+    let mut node = NodeSetup::new(info);
     let tunnel: [&[u8]; 8] = [
         &ROUTER,
         &[2, 0xbb, 0, 0, 0, 1],
@@ -40,64 +38,26 @@ fn node(info: &P4Info) -> Vec<Update> {
         &OWN,
         &PEER,
         &ROUTER,
-        &gateway,
-        &wire,
+        &GATEWAY,
+        &WIRE.to_be_bytes(),
     ];
-    let mut updates = vec![
-        entry(
-            info,
-            "routers",
-            &[zone(), Key::Exact(ROUTER.to_vec())],
-            0,
-            "NoAction",
-            &[],
-        ),
-        entry(
-            info,
-            "ipv4_routes",
-            &[zone(), Key::Any],
-            0,
-            "set_nexthop",
-            &[&[1]],
-        ),
-        entry(
-            info,
-            "ipv4_routes",
-            &[zone(), Key::Prefix(vec![10, 245, 0, 0], 16)],
-            0,
-            "set_nexthop",
-            &[&[2]],
-        ),
-        entry(info, "nexthops", &[Key::number(1)], 0, "forward", &hop),
-        entry(info, "nexthops", &[Key::number(2)], 0, "vxlan", &tunnel),
-        entry(
-            info,
-            "networks",
-            &[zone(), Key::network([10, 244, 0, 0].into(), 15)],
-            0,
-            "cluster",
-            &[],
-        ),
-    ];
+    node.entry("nexthops", &[Key::number(2)], 0, "vxlan", &tunnel);
+    node.route([10, 245, 0, 0].into(), 16, 2);
     let peer = [
-        zone(),
+        Key::number(0),
         Key::address(PEER.into()),
         Key::address(OWN.into()),
         Key::number(7),
     ];
-    let inner: [&[u8]; 2] = [&[0], &[1]];
-    updates.push(entry(info, "tunnels", &peer, 0, "inner", &inner));
+    node.entry("tunnels", &peer, 0, "inner", &[&[0], &[1]]);
+    node.cluster([10, 244, 0, 0].into(), 15);
     // Reason 2: clients of services.
-    let keys = [Key::Any, Key::Ternary(vec![2], vec![3]), Key::Any, Key::Any];
-    let own = adit_node::program::address(OWN.into());
-    let ports: [&[u8]; 4] = [&own, &own, &[0], &[0]];
-    updates.push(entry(info, "snat", &keys, 1, "masquerade", &ports));
-    updates.extend((1..=NUM_PODS).map(|pod| {
-        let keys = [zone(), Key::address([10, 244, 0, pod].into())];
-        let arguments: [&[u8]; 3] = [&port(pod).to_be_bytes(), &[2, 0xaa, 0, 0, 0, pod], &ROUTER];
-        entry(info, "local", &keys, 0, "deliver", &arguments)
-    }));
-    updates
+    let clients = Key::Ternary(vec![2], vec![3]);
+    node.masquerade([clients, Key::Any, Key::Any], 1, OWN.into());
+    for pod in 1..=NUM_PODS {
+        node.pod(pod, [10, 244, 0, pod].into(), port(pod));
+    }
+    node.updates()
 }
 
 struct Nic(TestNic);

@@ -8,8 +8,9 @@ use adit_conntrack::Family;
 use adit_conntrack_oracle::trace::{Network, Side};
 use adit_node::desired::Node;
 use adit_node::device::Setup;
-use adit_node_oracle::entries::{entry, Key};
-use adit_node_oracle::nic::{ROUTER, WIRE};
+use adit_node_oracle::entries::Key;
+use adit_node_oracle::nic::WIRE;
+use adit_node_oracle::setup::NodeSetup;
 use adit_p4runtime::proto::config::P4Info;
 use adit_p4runtime::proto::v1::Update;
 use adit_pipeline::p4::FIRST_HOST_PORT;
@@ -108,118 +109,47 @@ pub(crate) fn setup() -> Setup {
 
 /// The entries of node setup.
 pub(crate) fn entries(info: &P4Info) -> Vec<Update> {
-    let zone = || Key::number(0);
-    let next_hop: [&[u8]; 4] = [&ROUTER, &[2, 0x99, 0, 0, 0, 1], &[0], &WIRE.to_be_bytes()];
+    let mut node = NodeSetup::new(info);
     // The other side may open connections, as it may where nothing filters.
     let trusted: [&[u8]; 4] = [&[0], &[1], &[0], &[0]];
-    let mut updates = vec![
-        entry(
-            info,
-            "ports",
-            &[Key::number(WIRE.into())],
-            0,
-            "port",
-            &trusted,
-        ),
-        entry(
-            info,
-            "routers",
-            &[zone(), Key::Exact(ROUTER.to_vec())],
-            0,
-            "NoAction",
-            &[],
-        ),
-        entry(info, "nexthops", &[Key::number(1)], 0, "forward", &next_hop),
-        entry(info, "nexthops", &[Key::number(2)], 0, "forward", &next_hop),
-        entry(
-            info,
-            "mtus",
-            &[Key::number(2)],
-            0,
-            "mtu",
-            &[&OTHERS_MTU.to_be_bytes()],
-        ),
-        entry(
-            info,
-            "ipv4_routes",
-            &[zone(), Key::Any],
-            0,
-            "set_nexthop",
-            &[&[1]],
-        ),
-        entry(
-            info,
-            "ipv6_routes",
-            &[zone(), Key::Any],
-            0,
-            "set_nexthop",
-            &[&[1]],
-        ),
-    ];
+    node.entry("ports", &[Key::number(WIRE.into())], 0, "port", &trusted);
+    // The way to pods of other nodes carries less than the links.
+    node.gateway(2);
+    let mtu = OTHERS_MTU.to_be_bytes();
+    node.entry("mtus", &[Key::number(2)], 0, "mtu", &[&mtu]);
     for (family, bits) in FAMILIES {
         for pod in 1..=PODS {
-            let keys = [zone(), Key::address(pod_address(family, pod))];
-            let arguments: [&[u8]; 3] =
-                [&port(pod).to_be_bytes(), &[2, 0xaa, 0, 0, 0, pod], &ROUTER];
-            updates.push(entry(info, "local", &keys, 0, "deliver", &arguments));
+            node.pod(pod, pod_address(family, pod), port(pod));
         }
         for address in own(family).into_iter().chain([node_address(family)]) {
-            let keys = [zone(), Key::address(address)];
-            updates.push(entry(info, "local", &keys, 0, "host", &[&ROUTER]));
+            node.host(address);
         }
         for network in [RIGHT, OTHERS] {
-            let keys = [zone(), Key::network(network.host(family, 0), bits)];
-            updates.push(entry(info, "networks", &keys, 0, "cluster", &[]));
+            node.cluster(network.host(family, 0), bits);
         }
+        node.route(OTHERS.host(family, 0), bits, 2);
         // Addresses of the cluster that no service has.
-        let unused = Key::masked(SERVICES.host(family, 0), bits as u32);
         let mut keys = vec![Key::Any; 8];
-        keys[5] = unused;
-        updates.push(entry(info, "firewall", &keys, 10, "deny", &[]));
-        let [left, right] = own(family).map(adit_node::program::address);
+        keys[5] = Key::masked(SERVICES.host(family, 0), bits as u32);
+        node.entry("firewall", &keys, 10, "deny", &[]);
         // A router's errors come from the address on the link by which they leave.
+        let [left, right] = own(family);
         let all = match family {
             Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
             Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
         };
-        // The way to pods of other nodes carries less than the links.
-        let table = match family {
-            Family::V4 => "ipv4_routes",
-            Family::V6 => "ipv6_routes",
-        };
-        let network = match OTHERS.host(family, 0) {
-            IpAddr::V4(it) => it.octets().to_vec(),
-            IpAddr::V6(it) => it.octets().to_vec(),
-        };
-        let keys = [zone(), Key::Prefix(network, bits)];
-        updates.push(entry(info, table, &keys, 0, "set_nexthop", &[&[2]]));
         let receivers = [(all, 0, left), (RIGHT.host(family, 0), bits, right)];
         for (receivers, bits, own) in receivers {
-            let keys = [zone(), Key::network(receivers, bits)];
-            updates.push(entry(
-                info,
-                "error_sources",
-                &keys,
-                0,
-                "error_source",
-                &[&own],
-            ));
+            let keys = [Key::number(0), Key::network(receivers, bits)];
+            let own = adit_node::program::address(own);
+            node.entry("error_sources", &keys, 0, "error_source", &[&own]);
         }
         let any = Key::masked(RIGHT.host(family, 0), 8);
         let pods = Key::masked(RIGHT.host(family, 0), bits as u32);
         for (to, own, priority) in [(pods, right, 20), (any, left, 10)] {
             // Translation keeps the family: that of the source is the destination's.
-            let keys = [Key::Any, Key::Any, Key::Any, to];
-            let arguments: [&[u8]; 4] = [&own, &[0], &[0], &[0]];
-            updates.push(entry(
-                info,
-                "snat",
-                &keys,
-                priority,
-                "masquerade",
-                &arguments,
-            ));
+            node.masquerade([Key::Any, Key::Any, to], priority, own);
         }
     }
-    updates
+    node.updates()
 }

@@ -4,4 +4,5 @@
 
 pub mod entries;
 pub mod nic;
+pub mod setup;
 mod tap;

@@ -5,11 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use adit_conntrack::testing::Flow;
 use adit_node::device::Scope;
-use adit_node::model::{
-    Conditions, Endpoint, Name, Policy, Port, PortName, Protocol, Service, Services,
-};
+use adit_node::model::{Conditions, Name, Services};
 
-use crate::common::{flow, TestNic};
+use crate::common::{add_service, flow, TestNic};
 
 pub(crate) const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
@@ -17,39 +15,11 @@ pub(crate) const ACK: u8 = 0x10;
 pub(crate) const SERVICE: &str = "10.96.0.1:80";
 
 pub(crate) fn service(endpoints: &BTreeMap<u8, Conditions>) -> Services {
-    let name = Name::new("default", "web");
-    let of = PortName {
-        service: name.clone(),
-        port: String::new(),
-        protocol: Protocol::Tcp,
-    };
     let mut services = Services::default();
-    for (pod, conditions) in endpoints {
-        let endpoint = Endpoint {
-            address: [10, 244, 0, *pod].into(),
-            port: 8080,
-            node: None,
-            uid: String::new(),
-            conditions: *conditions,
-        };
-        services.add_endpoint(of.clone(), endpoint);
-    }
-    let service = Service {
-        name: name.clone(),
-        cluster_ips: vec![[10, 96, 0, 1].into()],
-        external_ips: Vec::new(),
-        ingress_ips: Vec::new(),
-        ports: vec![Port {
-            name: String::new(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: None,
-        }],
-        affinity: None,
-        internal_policy: Policy::Cluster,
-        external_policy: Policy::Cluster,
-    };
-    services.services.insert(name, service);
+    let endpoints = endpoints.iter();
+    let endpoints = endpoints.map(|(pod, conditions)| ([10, 244, 0, *pod], *conditions));
+    let name = Name::new("default", "web");
+    add_service(&mut services, &name, [10, 96, 0, 1], endpoints);
     services
 }
 

@@ -9,10 +9,12 @@ use adit_conntrack::testing::Flow;
 use adit_node::desired::Node;
 use adit_node::device::Setup;
 use adit_node::manifest::Manifest;
-use adit_node::model::Services;
+use adit_node::model::{
+    Conditions, Endpoint, Name, Policy, Port, PortName, Protocol, Service, Services,
+};
 use adit_node::nic::Nic;
-use adit_node_oracle::entries::{entry, Key};
 use adit_node_oracle::nic;
+use adit_node_oracle::setup::NodeSetup;
 use adit_p4runtime::proto::config::P4Info;
 use adit_p4runtime::proto::v1::Update;
 
@@ -50,48 +52,14 @@ pub(crate) fn pod_of(port: u32) -> Option<u8> {
     u8::try_from(port.checked_sub(PODS)?).ok()
 }
 
-fn pod_mac(pod: u8) -> [u8; 6] {
-    [2, 0xAA, 0, 0, 0, pod]
-}
-
 /// The node: pods, and a gateway on the wire.
 fn node_entries(info: &P4Info) -> Vec<Update> {
-    let zone = Key::number(0);
-    let pods = [10, 244, 0, 0].into();
-    let router = Key::Exact(nic::ROUTER.to_vec());
-    let hop: [&[u8]; 4] = [
-        &nic::ROUTER,
-        &[2, 0x99, 0, 0, 0, 1],
-        &[0],
-        &WIRE.to_be_bytes(),
-    ];
-    let mut updates = vec![
-        entry(info, "routers", &[zone.clone(), router], 0, "NoAction", &[]),
-        entry(
-            info,
-            "ipv4_routes",
-            &[zone.clone(), Key::Any],
-            0,
-            "set_nexthop",
-            &[&[1]],
-        ),
-        entry(info, "nexthops", &[Key::number(1)], 0, "forward", &hop),
-        entry(
-            info,
-            "networks",
-            &[zone.clone(), Key::network(pods, 24)],
-            0,
-            "cluster",
-            &[],
-        ),
-    ];
-    updates.extend((1..=NUM_PODS).map(|pod| {
-        let port = pod_port(pod).to_be_bytes();
-        let keys = [zone.clone(), Key::address([10, 244, 0, pod].into())];
-        let arguments: [&[u8]; 3] = [&port, &pod_mac(pod), &nic::ROUTER];
-        entry(info, "local", &keys, 0, "deliver", &arguments)
-    }));
-    updates
+    let mut node = NodeSetup::new(info);
+    node.cluster([10, 244, 0, 0].into(), 24);
+    for pod in 1..=NUM_PODS {
+        node.pod(pod, [10, 244, 0, pod].into(), pod_port(pod));
+    }
+    node.updates()
 }
 
 impl TestNic {
@@ -148,6 +116,50 @@ pub(crate) fn flow(src: &str, dst: &str) -> Flow {
         dst: dst.ip(),
         dst_port: dst.port(),
     }
+}
+
+/// The only port of a service.
+pub(crate) fn port_of(service: &Name) -> PortName {
+    PortName {
+        service: service.clone(),
+        port: String::new(),
+        protocol: Protocol::Tcp,
+    }
+}
+
+/// Adds a service of TCP port 80 at an address of the cluster, with endpoints at port 8080.
+pub(crate) fn add_service(
+    services: &mut Services,
+    name: &Name,
+    at: [u8; 4],
+    endpoints: impl IntoIterator<Item = ([u8; 4], Conditions)>,
+) {
+    for (address, conditions) in endpoints {
+        let endpoint = Endpoint {
+            address: address.into(),
+            port: 8080,
+            node: None,
+            uid: String::new(),
+            conditions,
+        };
+        services.add_endpoint(port_of(name), endpoint);
+    }
+    let service = Service {
+        name: name.clone(),
+        cluster_ips: vec![at.into()],
+        external_ips: Vec::new(),
+        ingress_ips: Vec::new(),
+        ports: vec![Port {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: None,
+        }],
+        affinity: None,
+        internal_policy: Policy::Cluster,
+        external_policy: Policy::Cluster,
+    };
+    services.services.insert(name.clone(), service);
 }
 
 /// The services of documents.

@@ -5,3 +5,4 @@ mod apply;
 mod churn;
 mod common;
 mod concurrent;
+mod setup;
