@@ -3,16 +3,9 @@
 //! of one, and what a driver and an operator may not do. The ADIs are those of a NIC in this process,
 //! the driver is one of the published vfio-user client.
 
-#[allow(dead_code, reason = "its other functions are for the examples")]
-#[path = "../examples/vdev_client/device.rs"]
-mod device;
 mod driver;
 #[allow(dead_code, reason = "its other functions are for the examples")]
-#[path = "../examples/vdev_client/queues.rs"]
-mod queues;
-#[allow(dead_code, reason = "its other functions are for the examples")]
-#[path = "../examples/vdev_client/vf.rs"]
-mod vf;
+mod vdev_client;
 
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
@@ -32,6 +25,7 @@ use zerocopy::IntoBytes;
 use driver::{
     answers, assert_all, flows, interrupts, udp, Driver, FLOWS, QUEUES, STATION, TIMEOUT,
 };
+use vdev_client::{device, queues, vf};
 
 const MAC: [u8; 6] = [2, 0xAD, 0x17, 9, 9, 1];
 

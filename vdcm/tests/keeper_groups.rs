@@ -4,16 +4,9 @@
 
 #[allow(dead_code, reason = "its other functions are for tests of processes")]
 mod daemon;
-#[allow(dead_code, reason = "its other functions are for the examples")]
-#[path = "../examples/vdev_client/device.rs"]
-mod device;
 mod driver;
 #[allow(dead_code, reason = "its other functions are for the examples")]
-#[path = "../examples/vdev_client/queues.rs"]
-mod queues;
-#[allow(dead_code, reason = "its other functions are for the examples")]
-#[path = "../examples/vdev_client/vf.rs"]
-mod vf;
+mod vdev_client;
 #[path = "daemon/worker.rs"]
 mod worker;
 
@@ -25,6 +18,7 @@ use adit_vdcm::protocol::{Spec, VdevInfo, VdevState};
 use daemon::Daemon;
 use driver::{answers, assert_all, flows, interrupts, udp, Driver, QUEUES, STATION, TIMEOUT};
 use rustix::process::{kill_process, Pid, Signal};
+use vdev_client::{device, queues, vf};
 use worker::{next_worker, worker};
 
 /// `web` is made before `group`, but comes after it in the order of names: the ADIs of the next process have

@@ -30,6 +30,8 @@ use crate::testing::sealed;
 use crate::wire::mock::{FarEnd, MockPort};
 use crate::wire::{Port, PortCaps};
 
+pub use adit_function::testing::adi::wanted;
+
 /// The size of the guest's memory in bytes, most of which is never touched.
 const RAM_LEN: u64 = 1 << 30;
 const ATQ: u64 = 0x10_0000;
@@ -110,19 +112,6 @@ impl Created {
     pub fn chunk(&self, kind: QueueKind) -> &QueueRegChunk {
         let found = self.chunks.iter().find(|c| c.type_.get() == kind as u32);
         found.expect("queues of the kind")
-    }
-}
-
-/// Requests an ADI with `pairs` queue pairs and one vector for each.
-#[must_use]
-pub fn wanted(pairs: u16) -> CreateAdiExt {
-    CreateAdiExt {
-        num_tx_q: U16::new(pairs),
-        num_tx_complq: U16::new(pairs),
-        num_rx_q: U16::new(pairs),
-        num_rx_bufq: U16::new(2 * pairs),
-        num_vectors: U16::new(pairs),
-        ..CreateAdiExt::default()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::queues::Pair;
 use crate::vf::Vf;
 
 pub(crate) const STATION: [u8; 6] = [2, 0, 0, 0, 9, 9];
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 /// The queues of a device, of two ADIs.
 pub(crate) const QUEUES: u16 = 4;
 /// The flows from the wire: enough for each queue to get some. The key is constant, so this does not
