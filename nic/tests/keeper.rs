@@ -7,7 +7,8 @@ mod connections;
 #[path = "keeper/driver.rs"]
 mod driver;
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -434,6 +435,20 @@ fn a_wire_keeps_its_socket_in_an_update() {
     assert!(!path("nic").exists());
 }
 
+/// The numbers of the sockets that are bound to a path and that a process has.
+fn sockets(process: i32, path: &Path) -> BTreeSet<String> {
+    let all = std::fs::read_to_string("/proc/net/unix").unwrap();
+    let bound = all.lines().filter_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let is_there = Path::new(fields.get(7)?) == path;
+        is_there.then(|| format!("socket:[{}]", fields[6]))
+    });
+    let files = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let links = files.filter_map(|it| std::fs::read_link(it.ok()?.path()).ok());
+    let open: BTreeSet<String> = links.map(|it| it.display().to_string()).collect();
+    bound.filter(|it| open.contains(it)).collect()
+}
+
 #[test]
 fn a_wire_outlives_a_successor_that_fails_and_the_loss_of_its_file() {
     use std::os::unix::net::UnixDatagram;
@@ -468,8 +483,20 @@ fn a_wire_outlives_a_successor_that_fails_and_the_loss_of_its_file() {
         std::thread::sleep(Duration::from_millis(5));
     }
     std::fs::write(&program, text).unwrap();
-    // The worker binds the new socket, then reports it to the keeper, which shows neither to anyone.
-    std::thread::sleep(Duration::from_millis(300));
+    // The worker binds the new socket, then reports it to the keeper.
+    let keeper_id = keeper.process.id() as i32;
+    loop {
+        let [held, kept] = [keeper.worker, keeper_id].map(|it| sockets(it, &path("nic")));
+        if !held.is_empty() && held.is_subset(&kept) {
+            break;
+        }
+        assert!(
+            Instant::now() < until,
+            "{held:?} {kept:?}: {}",
+            keeper.log()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
     for signal in [Signal::HUP, Signal::KILL] {
         match signal {
             Signal::HUP => keeper.signal(signal),

@@ -295,31 +295,6 @@ fn variables_that_hold_nothing() {
 }
 
 #[test]
-fn large_programs_are_analysed_in_bounded_time() {
-    use std::fmt::Write;
-    let locals = |count: usize, name: &str| {
-        (0..count).fold(String::new(), |mut text, n| {
-            let _ = writeln!(text, "bit<1> {name}{n};");
-            text
-        })
-    };
-    let start = std::time::Instant::now();
-    warnings(&format!(
-        "control c() {{ {} apply {{}} }}",
-        locals(150_000, "a")
-    ));
-    let cases: String = (0..20_000).map(|n| format!("{n}: next;")).collect();
-    warnings(&format!(
-        "parser p(in bit<32> v) {{ {}
-            state start {{ transition select(v) {{ {cases} }} }}
-            state next {{ transition accept; }} }}",
-        locals(20_000, "_a")
-    ));
-    let taken = start.elapsed();
-    assert!(taken.as_secs() < 20, "took {taken:?}");
-}
-
-#[test]
 fn nothing_is_reported_once_no_steps_are_left() {
     let reads = |count: usize| {
         let locals: String = (0..4_000).map(|n| format!("bit<1> _a{n} = 0;")).collect();
