@@ -83,6 +83,9 @@ pub(crate) struct Args {
     /// End CMD after this many seconds, with status 124
     #[arg(long)]
     timeout: Option<u64>,
+    /// The number of guests that run on this machine at the same time: operations may take so many times as long
+    #[arg(long, default_value_t = 1)]
+    pace: u32,
     /// The command to run in the guest as root [default: a shell on the terminal]
     #[arg(last = true)]
     command: Vec<String>,
@@ -124,6 +127,7 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         first_stage: args.first_stage,
         hot_plug: args.hot_plug,
         nics_may_end: args.keep_going,
+        pace: args.pace.max(1),
         ..GuestConfig::default()
     };
     let mut guest = Guest::boot(&tree, &image, &config)?;

@@ -129,7 +129,7 @@ fn jobs<'a>(which: &'a Selection, machines: &'a Machines) -> Result<Vec<Job<'a>>
     }
     if which.on_host(guest_exit::NAME) {
         jobs.push(Job::new(guest_exit::NAME, move |report| {
-            guest_exit::run(report, machines.programs.profile);
+            guest_exit::run(report, machines);
             Ok(())
         }));
     }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use super::cases::case;
-use crate::build::Profile;
+use super::machine::Machines;
 use crate::report::Report;
 
 /// The name of these tests.
@@ -88,17 +88,30 @@ const CASES: [Case; 6] = [
     },
 ];
 
-pub(super) fn run(report: &mut Report, profile: Profile) {
+pub(super) fn run(report: &mut Report, machines: &Machines) {
     for it in &CASES {
-        case(report, it.name, || check(it, profile));
+        case(report, it.name, || check(it, machines));
     }
-    case(report, terminal::NAME, || terminal::check(profile));
+    case(report, terminal::NAME, || terminal::check(machines));
 }
 
-fn check(case: &Case, profile: Profile) -> Result<()> {
+/// The arguments of a guest on the machine of these tests.
+fn guest(machines: &Machines) -> [String; 5] {
+    let (profile, pace) = (machines.programs.profile, machines.pace);
+    [
+        "guest",
+        "--profile",
+        &profile.to_string(),
+        "--pace",
+        &pace.to_string(),
+    ]
+    .map(str::to_owned)
+}
+
+fn check(case: &Case, machines: &Machines) -> Result<()> {
     let line = format!("{}; {FOR_LONG}", case.command);
     let output = Command::new(std::env::current_exe()?)
-        .args(["guest", "--profile", &profile.to_string()])
+        .args(guest(machines))
         .args(case.options)
         .args(["--", "sh", "-c", &line])
         .stdin(Stdio::null())

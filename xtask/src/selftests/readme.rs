@@ -213,7 +213,8 @@ fn machine(machines: &Machines, kind: &str, small: &Path) -> Result<()> {
         fs::copy(small.join(name), folder.join(name))?;
     }
     fs::write(folder.join(format!("{kind}.sh")), block(kind)?)?;
-    let guest = block(&format!("{kind} guest"))?;
+    // Replies may take longer than a second on a busy machine.
+    let guest = block(&format!("{kind} guest"))?.replace("adit ping ", "adit ping -W 30000 ");
     fs::write(folder.join(format!("{kind}-guest.sh")), guest)?;
     fs::write(folder.join("rescan.sh"), RESCAN)?;
     let sandbox = Sandbox::start(&machines.tree, &machines.image, &run::new_folder()?)?;

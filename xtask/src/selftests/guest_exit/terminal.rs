@@ -12,7 +12,7 @@ use anyhow::{bail, ensure, Context, Result};
 use rustix::pty::{grantpt, openpt, ptsname, unlockpt, OpenptFlags};
 use rustix::termios::{tcsetwinsize, Winsize};
 
-use crate::build::Profile;
+use crate::selftests::machine::Machines;
 
 pub(super) const NAME: &str = "the shell follows the terminal's size and ends by Ctrl-D";
 
@@ -84,7 +84,8 @@ impl User {
     }
 }
 
-pub(super) fn check(profile: Profile) -> Result<()> {
+pub(super) fn check(machines: &Machines) -> Result<()> {
+    let limit = LIMIT * machines.pace;
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
     grantpt(&master)?;
     unlockpt(&master)?;
@@ -95,17 +96,17 @@ pub(super) fn check(profile: Profile) -> Result<()> {
     let shell = Command::new("setsid")
         .args(["--ctty", "--wait"])
         .arg(std::env::current_exe()?)
-        .args(["guest", "--nic", "none", "--profile"])
-        .arg(profile.to_string())
+        .args(super::guest(machines))
+        .args(["--nic", "none"])
         .stdin(slave.try_clone()?)
         .stdout(slave.try_clone()?)
         .stderr(slave)
         .spawn()
         .context("cannot start setsid (package util-linux)")?;
     let mut shell = Shell(shell);
-    user.wait_for("/repo#", LIMIT)?;
+    user.wait_for("/repo#", limit)?;
     user.write("stty size\r")?;
-    user.wait_for("30 100", LIMIT)?;
+    user.wait_for("30 100", limit)?;
     user.resize(40, 120)?;
     // The new size arrives asynchronously.
     let start = Instant::now();
@@ -115,14 +116,14 @@ pub(super) fn check(profile: Profile) -> Result<()> {
             break;
         }
         let seen = &user.seen;
-        ensure!(start.elapsed() < LIMIT / 6, "the size is still\n{seen}");
+        ensure!(start.elapsed() < limit / 6, "the size is still\n{seen}");
     }
     // Readline takes Ctrl-D for the end only once it has set the terminal up for the next line. The
     // prompt of an earlier command may still be on its way: only the one after this output counts.
     user.write("echo last-$((40 + 2))\r")?;
-    user.wait_for_after("last-42", "/repo#", LIMIT)?;
+    user.wait_for_after("last-42", "/repo#", limit)?;
     user.write("\u{4}")?;
-    let status = shell.end(LIMIT)?;
+    let status = shell.end(limit)?;
     ensure!(status.success(), "Ctrl-D after `echo`: {status}");
     Ok(())
 }
