@@ -29,6 +29,20 @@ impl Destination {
     }
 }
 
+/// The tuples of a control connection's tunnel, and its place in the order in which tunnels were announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tunnel {
+    pub(crate) tuples: [Tuple; 2],
+    pub(crate) number: u64,
+}
+
+/// A key: its owner, the number of the owner's tunnel, and the source's call id.
+struct GreKey {
+    owner: ConnectionRef,
+    number: u64,
+    part: u16,
+}
+
 /// The keys of all tunnels.
 #[derive(Default)]
 pub(crate) struct GreKeys {
@@ -39,21 +53,24 @@ pub(crate) struct GreKeys {
 
 #[derive(Default)]
 struct Index {
-    /// The owners and the sources' call ids, the oldest first.
-    keys: BTreeMap<Destination, Vec<(ConnectionRef, u16)>>,
+    /// The oldest key of a destination first.
+    keys: BTreeMap<Destination, Vec<GreKey>>,
+    /// The number of the next tunnel that is announced.
+    next: u64,
     by_owner: BTreeMap<u64, [Destination; 2]>,
     /// The number of owners in each zone.
     zones: BTreeMap<u16, usize>,
 }
 
 impl Index {
-    /// The tuple of a way whose destination is an owner's.
-    fn tuple(&self, owner: ConnectionRef, destination: &Destination) -> Option<Tuple> {
+    /// The tuple of a way whose destination is an owner's, and the number of the tunnel.
+    fn tuple(&self, owner: ConnectionRef, destination: &Destination) -> Option<(Tuple, u64)> {
         let Destination(src, dst, call, _) = *destination;
         let keys = self.keys.get(destination)?;
-        let (_, part) = keys.iter().find(|(one, _)| *one == owner)?;
+        let key = keys.iter().find(|key| key.owner == owner)?;
         let end = |address, part| Endpoint { address, part };
-        Tuple::new(Protocol::GRE, end(src, *part), end(dst, call)).ok()
+        let tuple = Tuple::new(Protocol::GRE, end(src, key.part), end(dst, call));
+        Some((tuple.ok()?, key.number))
     }
 }
 
@@ -68,17 +85,32 @@ impl GreKeys {
         let index = self.index.read();
         let keys = index.keys.get(&Destination::of(&tuple, zone));
         match keys.and_then(|keys| keys.first()) {
-            Some(&(_, part)) if tuple.dst().part != 0 => {
-                src.part = part;
+            Some(key) if tuple.dst().part != 0 => {
+                src.part = key.part;
                 tuple.with_src(src)
             }
             _ => tuple,
         }
     }
 
-    /// Adds the tuples of a tunnel. Returns whether they are there: a control connection has one
-    /// tunnel, and the number is limited.
+    /// Adds the tuples of a tunnel that is announced. Returns whether they are there: a control connection has
+    /// one tunnel, and the number is limited.
     pub(crate) fn add(&self, owner: ConnectionRef, zone: u16, tuples: [Tuple; 2]) -> bool {
+        self.insert(owner, zone, tuples, None)
+    }
+
+    /// As [`GreKeys::add`], of a tunnel that another tracker knew, in that one's order.
+    pub(crate) fn restore(&self, owner: ConnectionRef, zone: u16, tunnel: Tunnel) -> bool {
+        self.insert(owner, zone, tunnel.tuples, Some(tunnel.number))
+    }
+
+    fn insert(
+        &self,
+        owner: ConnectionRef,
+        zone: u16,
+        tuples: [Tuple; 2],
+        number: Option<u64>,
+    ) -> bool {
         let destinations = tuples.map(|tuple| Destination::of(&tuple, zone));
         let mut index = self.index.write();
         if let Some(known) = index.by_owner.get(&owner.to_bits()) {
@@ -93,9 +125,18 @@ impl GreKeys {
         {
             return false;
         }
+        let number = number.unwrap_or(index.next);
+        index.next = index.next.max(number.saturating_add(1));
         for (destination, tuple) in destinations.iter().zip(&tuples) {
             let keys = index.keys.entry(*destination).or_default();
-            keys.push((owner, tuple.src().part));
+            let part = tuple.src().part;
+            let at = keys.partition_point(|key| key.number <= number);
+            let key = GreKey {
+                owner,
+                number,
+                part,
+            };
+            keys.insert(at, key);
         }
         index.by_owner.insert(owner.to_bits(), destinations);
         *index.zones.entry(zone).or_default() += 1;
@@ -103,14 +144,16 @@ impl GreKeys {
         true
     }
 
-    /// The tuples of a control connection's tunnel.
-    pub(crate) fn of(&self, owner: ConnectionRef) -> Option<[Tuple; 2]> {
+    /// The tunnel of a control connection.
+    pub(crate) fn of(&self, owner: ConnectionRef) -> Option<Tunnel> {
         if self.count.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let index = self.index.read();
         let [one, other] = index.by_owner.get(&owner.to_bits())?;
-        Some([index.tuple(owner, one)?, index.tuple(owner, other)?])
+        let [(one, number), (other, _)] = [index.tuple(owner, one)?, index.tuple(owner, other)?];
+        let tuples = [one, other];
+        Some(Tunnel { tuples, number })
     }
 
     /// Removes the tuples of a control connection.
@@ -124,7 +167,7 @@ impl GreKeys {
         };
         for destination in destinations {
             if let Some(keys) = index.keys.get_mut(&destination) {
-                keys.retain(|(other, _)| *other != owner);
+                keys.retain(|key| key.owner != owner);
                 if keys.is_empty() {
                     index.keys.remove(&destination);
                 }

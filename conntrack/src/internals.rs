@@ -11,20 +11,21 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::entry::Data;
+use crate::gre::Tunnel;
 use crate::helper::{Helper, HelperState};
 use crate::proto::ProtoState;
 use crate::tuple::{Endpoint, Protocol, Tuple};
 
 /// The number of the layout of [`Internals`], which changes with any type that is part of them.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
 
 /// The state of a connection that control planes do not see ([`Tracker::dump_whole`](crate::Tracker)).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Internals {
     proto: ProtoState,
     helper: Option<HelperState>,
-    /// The tunnel of a control connection of PPTP.
-    tunnel: Option<[Way; 2]>,
+    /// The tunnel of a control connection of PPTP, and its place in the order of all.
+    tunnel: Option<([Way; 2], u64)>,
 }
 
 /// A direction of a tunnel of GRE: addresses and call ids of its source and destination.
@@ -57,14 +58,14 @@ pub struct DamagedInternals(postcard::Error);
 
 impl Internals {
     /// The state of a connection, and its tunnel; `None` if there is none.
-    pub(crate) fn new(data: &Data, tunnel: impl FnOnce() -> Option<[Tuple; 2]>) -> Option<Self> {
+    pub(crate) fn new(data: &Data, tunnel: impl FnOnce() -> Option<Tunnel>) -> Option<Self> {
         let extension = data.extension.as_ref();
         let helper = extension.and_then(|extension| extension.helper.clone());
         let has_any = data.proto != ProtoState::None || helper.is_some();
         has_any.then(|| Internals {
             proto: data.proto,
             helper,
-            tunnel: tunnel().map(|both| both.map(|tuple| Way::of(&tuple))),
+            tunnel: tunnel().map(|one| (one.tuples.map(|tuple| Way::of(&tuple)), one.number)),
         })
     }
 
@@ -106,9 +107,15 @@ impl Internals {
         known.filter(|known| known.helper() == helper).cloned()
     }
 
-    /// The tuples of the tunnel.
-    pub(crate) fn tunnel(&self) -> Option<[Tuple; 2]> {
-        let [one, other] = self.tunnel.as_ref()?;
-        Some([one.tuple()?, other.tuple()?])
+    /// The tunnel.
+    pub(crate) fn tunnel(&self) -> Option<Tunnel> {
+        let ([one, other], number) = self.tunnel.as_ref()?;
+        Some(Tunnel {
+            tuples: [one.tuple()?, other.tuple()?],
+            number: *number,
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

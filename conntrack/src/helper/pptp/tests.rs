@@ -243,7 +243,171 @@ fn messages_are_whole() {
     }
 }
 
+/// An action of one of several clients' control connections, which announce tunnels between the same hosts.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    /// Begins the connection of a client, unless it is there, and announces a tunnel with these call ids, if it
+    /// has none: a tunnel that is announced beside another one outlives its control connection.
+    Call(usize, u16, u16),
+    /// Ends the tunnel of a client.
+    Disconnect(usize),
+    /// Ends a client's control connection.
+    Delete(usize),
+    /// Sends a packet of a tunnel, to the server or to the client.
+    Tunnel(bool, u16),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    // Few ids, so that destinations are equal.
+    let id = || 1..3u16;
+    prop_oneof![
+        4 => (0..4usize, id(), id()).prop_map(|(client, pns, pac)| Act::Call(client, pns, pac)),
+        1 => (0..4usize).prop_map(Act::Disconnect),
+        1 => (0..4usize).prop_map(Act::Delete),
+        3 => (any::<bool>(), id()).prop_map(|(is_to_server, id)| Act::Tunnel(is_to_server, id)),
+    ]
+}
+
+/// Clients of one host, and their control connections through a tracker.
+struct Clients {
+    tracker: Tracker,
+    /// The sequence numbers of client and server, once the control connection has begun.
+    seqs: [Option<[u32; 2]>; 4],
+    has_tunnel: [bool; 4],
+    is_replaced: bool,
+}
+
+impl Clients {
+    fn pass(&mut self, packet: &[u8]) -> CtState {
+        let input = Input::new(packet);
+        let mut tracked = self.tracker.track(&input, NOW);
+        let commit = Commit {
+            helper: Some(Helper::Pptp),
+            ..Commit::default()
+        };
+        let _ = self.tracker.commit(&mut tracked, &input, &commit, NOW);
+        let state = tracked.state();
+        if self.is_replaced {
+            self.tracker = successor(&self.tracker, NOW);
+        }
+        state
+    }
+
+    fn flow(client: usize) -> Flow {
+        Flow {
+            src_port: 5000 + client as u16,
+            ..CONTROL_CONNECTION
+        }
+    }
+
+    fn segment(&mut self, client: usize, side: usize, flags: u8, payload: &[u8]) -> CtState {
+        let flow = [Self::flow(client), Self::flow(client).reverse()][side];
+        let seqs = self.seqs[client].get_or_insert([99, 499]);
+        let packet = flow.tcp(flags, seqs[side], seqs[1 - side], payload);
+        seqs[side] += payload.len() as u32 + u32::from(flags & SYN != 0);
+        self.pass(&packet)
+    }
+
+    /// Returns the states of the packets, and the connections then, without their references.
+    fn act(&mut self, act: Act) -> (Vec<CtState>, Vec<(Tuple, Tuple)>) {
+        let mut states = Vec::new();
+        match act {
+            Act::Call(client, ..) if self.has_tunnel[client] => {}
+            Act::Call(client, pns, pac) => {
+                self.has_tunnel[client] = true;
+                if self.seqs[client].is_none() {
+                    for (side, flags) in [(0, SYN), (1, SYN | ACK), (0, ACK)] {
+                        states.push(self.segment(client, side, flags, &[]));
+                    }
+                }
+                let granted = [&ids(&[pac, pns])[..], &[GRANTED]].concat();
+                for (side, kind, body) in [
+                    (0, Kind::StartRequest, &[0u8; 0][..]),
+                    (1, Kind::StartReply, &[1, 0, GRANTED][..]),
+                    (0, Kind::OutRequest, &ids(&[pns])[..]),
+                    (1, Kind::OutReply, &granted[..]),
+                ] {
+                    states.push(self.segment(client, side, ACK, &message(kind, body)));
+                }
+            }
+            Act::Disconnect(client) if self.seqs[client].is_some() => {
+                self.has_tunnel[client] = false;
+                let message = message(Kind::Disconnected, &[0; 4]);
+                states.push(self.segment(client, 1, ACK, &message));
+            }
+            Act::Delete(client) => {
+                self.seqs[client] = None;
+                self.has_tunnel[client] = false;
+                let all = self.tracker.dump(Cursor::default(), 100, NOW).0;
+                let port = Self::flow(client).src_port;
+                let ended = all.iter().find(|one| one.original.src().part == port);
+                if let Some(one) = ended {
+                    self.tracker.delete(one.id, NOW);
+                }
+            }
+            Act::Disconnect(_) => {}
+            Act::Tunnel(is_to_server, id) => {
+                let flow = if is_to_server {
+                    CONTROL_CONNECTION
+                } else {
+                    CONTROL_CONNECTION.reverse()
+                };
+                states.push(self.pass(&tunnel(flow, id)));
+            }
+        }
+        let all = self.tracker.dump(Cursor::default(), 100, NOW).0;
+        let mut all: Vec<_> = all.iter().map(|one| (one.original, one.reply)).collect();
+        all.sort_unstable_by_key(|one| format!("{one:?}"));
+        (states, all)
+    }
+}
+
+/// A tracker that takes the place of another one has the order of tunnels with one destination.
+#[test]
+fn the_oldest_tunnel_is_found_in_a_tracker_that_takes_the_place_of_another() {
+    for deleted in [None, Some(0), Some(1)] {
+        for is_replaced in [false, true] {
+            let mut clients = clients(is_replaced);
+            // The slot of the third client's connection is that of the first one, which is free again.
+            let acts = [
+                Act::Call(3, 9, 9),
+                Act::Call(0, 1, 5),
+                Act::Delete(3),
+                Act::Call(1, 2, 5),
+            ];
+            acts.into_iter().for_each(|one| drop(clients.act(one)));
+            if let Some(client) = deleted {
+                clients.act(Act::Delete(client));
+            }
+            let (_, all) = clients.act(Act::Tunnel(true, 5));
+            let found = all.iter().find(|one| one.0.protocol() == Protocol::GRE);
+            let part = found.unwrap().0.src().part;
+            let wanted = if deleted == Some(0) { 2 } else { 1 };
+            assert_eq!(part, wanted, "without {deleted:?}, replaced: {is_replaced}");
+        }
+    }
+}
+
+fn clients(is_replaced: bool) -> Clients {
+    Clients {
+        tracker: Tracker::new(64, Seed::new([6; 16]), Settings::default()),
+        seqs: [None; 4],
+        has_tunnel: [false; 4],
+        is_replaced,
+    }
+}
+
 proptest! {
+    #[test]
+    fn no_tunnel_differs_in_a_tracker_that_takes_the_place_of_another(
+        acts in proptest::collection::vec(act(), 0..30),
+    ) {
+        let [mut kept, mut replaced] = [false, true].map(clients);
+        for act in acts {
+            prop_assert_eq!(replaced.act(act), kept.act(act), "{:?}", act);
+        }
+    }
+
     #[test]
     fn no_octets_panic(
         messages in proptest::collection::vec((0usize..2, 0usize..15, any::<[u8; 8]>()), 0..20),

@@ -203,7 +203,7 @@ impl Tracker {
         }
         let created = self.insert_new(&mut pending, keys, Some(Changes::ALL), now)?;
         if let Some(tunnel) = internals.and_then(Internals::tunnel) {
-            self.gre_keys.add(created, new.zone.id(), tunnel);
+            self.gre_keys.restore(created, new.zone.id(), tunnel);
         }
         Ok(created)
     }

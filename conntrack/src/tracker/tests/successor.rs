@@ -173,23 +173,6 @@ fn established() -> (Connection, Internals) {
     (only, internals.unwrap())
 }
 
-/// A release that changes the layout must give it another number, or a successor of another release
-/// misunderstands it.
-#[test]
-fn the_layout_has_the_number_of_its_form() {
-    let (_, internals) = established();
-    let bytes = internals.to_bytes();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, "0101658180fcff0fcd0881f4ffff0f80f403e8078180fcff0f650606232303000300658180fcff0f65e80700000000");
-    assert_eq!(Internals::from_bytes(&bytes).unwrap(), Some(internals));
-    let mut other = bytes.clone();
-    other[0] += 1;
-    assert_eq!(Internals::from_bytes(&other).unwrap(), None);
-    assert_eq!(Internals::from_bytes(&[]).unwrap(), None);
-    let damaged = Internals::from_bytes(&bytes[..bytes.len() - 1]);
-    assert!(damaged.unwrap_err().to_string().contains("damaged"));
-}
-
 #[test]
 fn shift_counts_are_limited() {
     let (copy, internals) = established();
