@@ -26,9 +26,11 @@
 //! - No source is translated to a reserved port ([`Tracker::set_reserved_ports`]); Linux knows none.
 //! - Helpers of SIP and H.323 try at most 64 pairs of ports from the announced one on, 64 at random, and
 //!   256 ports for a packet; Linux tries all.
-//! - H.323: a call that is forwarded is expected also if it does not come by, for there are no routes
-//!   (`callforward_filter`); of a Progress with tokens or security modes, the fast start is not followed; a
-//!   registration keeps its connection for at most 5 days.
+//! - H.323: a call that is forwarded is expected also if both parties are behind one gateway, so that it does
+//!   not come by (`callforward_filter`): routes are those of whoever calls the tracker, and in a NIC tables of a
+//!   program. Such an expectation has the caller's address and the announced one, and ends after 4 minutes.
+//!   Of a Progress with tokens or security modes, the fast start is not followed; a registration keeps its
+//!   connection for at most 5 days.
 //! - Counters and the time of the first packet are always kept (`nf_conntrack_acct`,
 //!   `nf_conntrack_timestamp`).
 //! - Fragments leave with their own headers and sizes, so the bits of ECN are not combined, and a

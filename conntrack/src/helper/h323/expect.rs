@@ -137,7 +137,8 @@ impl H323 {
     }
 
     /// Expects the call to the party to which it is forwarded (`expect_callforwarding`,
-    /// `nat_callforwarding`). The tracker has no routes that would tell whether the call comes by.
+    /// `nat_callforwarding`). The tracker has no routes that would tell whether the call comes by
+    /// (`callforward_do_filter`).
     pub(super) fn expect_forwarded(
         &mut self,
         session: &mut Session<'_>,
