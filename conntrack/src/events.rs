@@ -15,7 +15,7 @@ use crate::bits::Status;
 use crate::entry::{Connection, Label};
 use crate::expect::Expectation;
 use crate::proto::ProtoState;
-use crate::table::Insertion;
+use crate::table::{Insertion, RemovalReason};
 
 /// The kinds of events, as a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,7 +70,7 @@ pub struct Changes {
 
 impl Changes {
     /// All values, which ctnetlink reports of a connection that a control plane creates or changes,
-    /// whatever their values were before.
+    /// whatever their values were before. No packet changes all.
     pub const ALL: Changes = Changes {
         reply: true,
         assured: true,
@@ -115,6 +115,18 @@ pub enum Event {
 }
 
 impl Event {
+    /// Reports whether a control plane has created, changed or deleted the connection: no packet, timeout or
+    /// early drop. ctnetlink shows that by a port id, of connections only.
+    pub fn is_requested(&self) -> bool {
+        match self {
+            Event::New(_, changes) | Event::Update(_, changes) => *changes == Changes::ALL,
+            Event::Destroy(gone) => {
+                matches!(gone.end, Some((_, RemovalReason::Deleted)))
+            }
+            Event::ExpectNew(_) | Event::ExpectDestroy(_) => false,
+        }
+    }
+
     fn is_in(&self, mask: EventMask) -> bool {
         match self {
             Event::New(..) => mask.new,

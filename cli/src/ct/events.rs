@@ -69,12 +69,13 @@ pub(super) fn run(request: &Request, client: &mut Client) -> Result<u8> {
     let mut printer = Printer::new(request.output, request.labels.clone());
     while let Some(response) = client.next(&mut watch)? {
         for event in response.events {
-            let occasion = Occasion::Event(event.kind(), event.values);
             match &event.subject {
                 Some(Subject::Connection(one)) if passes(request, one) => {
-                    printer.connection(one, occasion)?;
+                    printer.event(one, &event)?;
                 }
-                Some(Subject::Expectation(one)) => printer.expectation(one, occasion)?,
+                Some(Subject::Expectation(one)) => {
+                    printer.expectation(one, Occasion::Event(event.kind(), event.values))?;
+                }
                 _ => continue,
             }
             shown.count.fetch_add(1, Relaxed);

@@ -25,7 +25,7 @@ pub(super) struct Output {
     pub(super) id: bool,
     pub(super) ktimestamp: bool,
     pub(super) labels: bool,
-    /// The origin of an event is to be shown: it is not known.
+    /// The origin of an event is to be shown, as it is in any case.
     pub(super) userspace: bool,
     pub(super) save: bool,
     pub(super) json: bool,
@@ -52,7 +52,9 @@ impl Output {
         for (flag, added) in self.flags().into_iter().zip(other.flags()) {
             *flag |= *added;
         }
+        // What userspace asks for is shown in any case.
         let count = self.flags().into_iter().filter(|flag| **flag).count();
+        let count = count - usize::from(self.userspace);
         for (name, is_set) in [("save", self.save), ("json", self.json)] {
             if is_set && count > 1 {
                 return Err(Failure::Operation(format!(

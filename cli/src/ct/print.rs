@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use adit_conntrack_rpc::proto::{Connection, EventKind, Expectation};
+use adit_conntrack_rpc::proto::{Connection, Event, EventKind, Expectation};
 
 use super::error::Result;
 use super::labels::Labels;
@@ -68,17 +68,40 @@ impl Printer {
         Ok(())
     }
 
-    pub(super) fn connection(&mut self, one: &Connection, occasion: Occasion) -> Result<()> {
-        let line = match &self.format {
+    /// Prints a connection of a list.
+    pub(super) fn connection(&mut self, one: &Connection) -> Result<()> {
+        let line = self.line(one, Occasion::Listed)?;
+        writeln!(std::io::stdout(), "{line}")?;
+        Ok(())
+    }
+
+    /// Prints the connection of an event. conntrack(8) marks one that was requested in all formats, whether or
+    /// not `-o userspace` is given.
+    pub(super) fn event(&mut self, one: &Connection, event: &Event) -> Result<()> {
+        let occasion = Occasion::Event(event.kind(), event.values);
+        let line = match self.format {
+            Format::Json => {
+                let mut value = json::connection(one, occasion);
+                value["requested"] = event.requested.into();
+                value.to_string()
+            }
+            Format::Text(_) | Format::Xml(_) | Format::Save => {
+                let mark = if event.requested { " [USERSPACE]" } else { "" };
+                self.line(one, occasion)? + mark
+            }
+        };
+        writeln!(std::io::stdout(), "{line}")?;
+        Ok(())
+    }
+
+    fn line(&mut self, one: &Connection, occasion: Occasion) -> Result<String> {
+        if matches!(self.format, Format::Xml(_)) {
+            self.begin(HEAD, "</conntrack>")?;
+        }
+        Ok(match &self.format {
             Format::Json => json::connection(one, occasion).to_string(),
             Format::Save => save::connection(one, occasion),
-            Format::Xml(_) => {
-                self.begin(HEAD, "</conntrack>")?;
-                let Format::Xml(xml) = &self.format else {
-                    return Ok(());
-                };
-                xml.connection(one, occasion)
-            }
+            Format::Xml(xml) => xml.connection(one, occasion),
             Format::Text(text) => {
                 let prefix = match occasion {
                     Occasion::Listed => String::new(),
@@ -86,17 +109,19 @@ impl Printer {
                 };
                 prefix + &text.connection(one, occasion)
             }
-        };
-        writeln!(std::io::stdout(), "{line}")?;
-        Ok(())
+        })
     }
 
     /// Prints a connection that this command has deleted: as in a list, but for the command that
     /// repeats it.
     pub(super) fn deleted(&mut self, one: &Connection) -> Result<()> {
         match self.format {
-            Format::Save => self.connection(one, Occasion::Event(EventKind::Destroy, 0)),
-            _ => self.connection(one, Occasion::Listed),
+            Format::Save => {
+                let line = save::connection(one, Occasion::Event(EventKind::Destroy, 0));
+                writeln!(std::io::stdout(), "{line}")?;
+                Ok(())
+            }
+            _ => self.connection(one),
         }
     }
 

@@ -125,7 +125,7 @@ fn list(request: &Request, client: &mut Client) -> Result<Done> {
         client.list(list, |connection| {
             if passes(request, &connection) {
                 shown += 1;
-                printer.connection(&connection, Occasion::Listed)?;
+                printer.connection(&connection)?;
             }
             Ok::<_, super::error::Failure>(())
         })?;
@@ -143,8 +143,7 @@ fn get(request: &Request, client: &mut Client) -> Result<Done> {
     let has_label = Entry::new(&found).label() & label.bits == label.bits && !label.has_others;
     let is_wanted = request.id.is_none_or(|id| id == found.id) && has_label;
     if is_wanted {
-        Printer::new(request.output, request.labels.clone())
-            .connection(&found, Occasion::Listed)?;
+        Printer::new(request.output, request.labels.clone()).connection(&found)?;
     }
     Ok(Done::counted(
         is_wanted.into(),
@@ -189,7 +188,7 @@ fn update(request: &Request, client: &mut Client) -> Result<Done> {
             continue;
         };
         let changed = client.update(change)?;
-        printer.connection(&changed, Occasion::Listed)?;
+        printer.connection(&changed)?;
         updated += 1;
     }
     Ok(Done::counted(updated, "flow entries have been updated"))

@@ -52,9 +52,12 @@ fn date(line: &str) -> String {
     )
 }
 
-/// The process that has caused an event, which only conntrack(8) shows.
+/// Removes the number and name of the process that has requested an event, which only conntrack(8) shows.
 fn without_origin(line: &str) -> &str {
-    line.split(" [USERSPACE] portid=").next().unwrap_or(line)
+    let origin = line
+        .find(" portid=")
+        .filter(|&at| line[..at].ends_with(" [USERSPACE]"));
+    &line[..origin.unwrap_or(line.len())]
 }
 
 /// The place of the timeout, which may differ by a second.

@@ -263,6 +263,8 @@ pub(crate) const FORMATS: &[&str] = &[
     "-E -o xml,timestamp,ktimestamp",
     "-E -o save",
     "-E -o labels",
+    "-E -o userspace",
+    "-E -o userspace,save",
     "-E -b 100000",
 ];
 
@@ -377,6 +379,7 @@ pub(crate) const REQUESTS: &str = r"
 /// Watches of expectations.
 pub(crate) const EXPECT_WATCHES: &[&str] = &[
     "-E expect",
+    "-E expect -o userspace",
     "-E expect -o timestamp",
     "-E expect -o xml",
     "-E expect -o xml,timestamp",
@@ -407,6 +410,17 @@ pub(crate) const EXPECTED_EVENTS: &str = r"
         > tcp PA conn=2 text=USER\sx\r\n
         < tcp PA conn=2 text=230\sok\r\n
         > tcp PA conn=2 text=PORT\s{L1,},32,3\r\n
+    end
+    -F expect
+    feed
+        helper ftp 21
+        > tcp S conn=3
+        < tcp SA conn=3
+        > tcp A conn=3
+        < tcp PA conn=3 text=220\shi\r\n
+        > tcp PA conn=3 text=USER\sx\r\n
+        < tcp PA conn=3 text=230\sok\r\n
+        > tcp PA conn=3 text=PORT\s{L1,},32,4\r\n
     end
     -D -p tcp --sport 1026
     -D -p tcp

@@ -98,10 +98,10 @@ pub enum RemovalReason {
     Expired,
     /// It made place for another one.
     EarlyDrop,
-    /// A packet ended it: a reset in answer to the first packet, or a new connection with its
-    /// tuple.
+    /// A packet ended it: a reset in answer to the first packet, a new connection with its
+    /// tuple, or a program for a packet.
     Packet,
-    /// A caller deleted it.
+    /// A control plane deleted it.
     Deleted,
     /// The connection that expected it has ended.
     Master,

@@ -107,7 +107,7 @@ impl Tracker {
     ) -> Result<(), CommitError> {
         if commit.force {
             if let Association::Known(connection, Direction::Reply) = tracked.association {
-                self.remove(connection, RemovalReason::Deleted, now);
+                self.remove(connection, RemovalReason::Packet, now);
                 *tracked = self.track(input, now);
             }
         }

@@ -231,7 +231,7 @@ impl TrackedPacket {
             return;
         }
         if let Some(connection) = self.tracked.connection() {
-            tracker.delete(connection, now);
+            tracker.end(connection, now);
             let input = input(data, self.at, self.zone, self.checksums);
             self.tracked = tracker.track(&input, now);
         }

@@ -132,5 +132,6 @@ fn message(shared: &Shared, event: Event, (filter, id): &Wanted) -> Option<proto
         kind: kind.into(),
         subject: Some(subject),
         values: event_values(&event),
+        requested: event.is_requested(),
     })
 }

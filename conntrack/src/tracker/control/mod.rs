@@ -192,7 +192,12 @@ impl Tracker {
         (first..end, (end < capacity).then_some(Cursor(end)))
     }
 
-    /// Deletes a connection. Returns whether it was there.
+    /// Ends a connection for a packet, which begins another one or has none. Returns whether it was there.
+    pub fn end(&self, connection: ConnectionRef, now: Time) -> bool {
+        self.remove(connection, RemovalReason::Packet, now)
+    }
+
+    /// Deletes a connection for a control plane. Returns whether it was there.
     pub fn delete(&self, connection: ConnectionRef, now: Time) -> bool {
         self.remove(connection, RemovalReason::Deleted, now)
     }

@@ -72,7 +72,7 @@ fn a_commit_sets_mark_and_label_and_direction() {
         Event::Update(_, Changes { mark: true, .. })
     ));
     assert!(
-        matches!(&events[2], Event::Destroy(gone) if gone.end == Some((bench.now, RemovalReason::Deleted)))
+        matches!(&events[2], Event::Destroy(gone) if gone.end == Some((bench.now, RemovalReason::Packet)))
     );
     assert!(matches!(events[3], Event::New(..)));
     assert_eq!(events.len(), 4);
