@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use adit_conntrack::{SctpState, Status};
+use adit_conntrack::Status;
 
 use super::error::{usage, Failure, Result};
 use super::getopt::{Problem, Reader, Spec};
@@ -211,10 +211,12 @@ impl Request {
         let name = self.protocol.map(protocol::shown_name);
         let value = match (field, name) {
             (Field::State, Some("tcp")) => values::tcp_state(text)?,
-            (Field::State, Some("sctp")) => {
-                values::state("SCTP", &SctpState::ALL.map(SctpState::name), text)?
-            }
-            (Field::State, _) => values::state("DCCP", &DCCP_STATES, text)?,
+            (Field::State, Some("sctp")) => values::sctp_state(text)?,
+            // Its message begins with a capital letter, as that about a role.
+            (Field::State, _) => match DCCP_STATES.iter().position(|name| *name == text) {
+                Some(index) => index as u32,
+                None => return usage(format!("Unknown DCCP state `{text}'")),
+            },
             (Field::Role, _) => match text {
                 "client" => 0,
                 "server" => 1,

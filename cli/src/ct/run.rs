@@ -10,7 +10,7 @@ use adit_p4runtime::client::Channel;
 
 use super::error::{operation, say, Result, INVALID};
 use super::events;
-use super::flow::Entry;
+use super::flow::{Entry, Part};
 use super::options::{Command, Table};
 use super::parse::Request;
 use super::print::Printer;
@@ -91,6 +91,18 @@ pub(super) fn run(request: &Request, client: &mut Client) -> Result<Done> {
     }
 }
 
+/// Reports whether the type or code of an ICMP message is the one given; the service's filter has both only.
+fn has_kind(request: &Request, connection: &proto::Connection) -> bool {
+    let Part::Icmp { kind, code, .. } = Entry::new(connection).original.part else {
+        return true;
+    };
+    let is = |field, value| {
+        let wanted = request.fields.get(&field);
+        wanted.is_none_or(|wanted| *wanted == value)
+    };
+    is(Field::IcmpType, kind) && is(Field::IcmpCode, code)
+}
+
 /// Values that the service's filter does not have.
 pub(super) fn passes(request: &Request, connection: &proto::Connection) -> bool {
     let status = Status::from_bits(connection.status);
@@ -106,7 +118,7 @@ pub(super) fn passes(request: &Request, connection: &proto::Connection) -> bool 
         Some(State::Sctp(sctp)) => state.is_none_or(|wanted| *wanted == sctp.state),
         _ => true,
     };
-    has_nat && has_state && has_label
+    has_nat && has_state && has_label && has_kind(request, connection)
 }
 
 fn list(request: &Request, client: &mut Client) -> Result<Done> {
@@ -177,7 +189,9 @@ fn update(request: &Request, client: &mut Client) -> Result<Done> {
     let mut found = Vec::new();
     if request.label.is_none_or(|label| !label.has_others) {
         client.list(list, |connection| {
-            found.push(connection);
+            if has_kind(request, &connection) {
+                found.push(connection);
+            }
             Ok::<_, super::error::Failure>(())
         })?;
     }
@@ -197,7 +211,10 @@ fn update(request: &Request, client: &mut Client) -> Result<Done> {
 fn delete(request: &Request, client: &mut Client) -> Result<Done> {
     let mut printer = Printer::of_changes(request.output, None);
     let filter = request.filter(false)?;
-    let needs_more = request.fields.contains_key(&Field::State)
+    let filtered = [Field::State, Field::IcmpType, Field::IcmpCode];
+    let needs_more = filtered
+        .iter()
+        .any(|field| request.fields.contains_key(field))
         || request.label.is_some_and(|label| label.has_others);
     let mut deleted = 0_u64;
     let mut filters = vec![filter.clone()];

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use adit_conntrack::{Status, TcpState};
+use adit_conntrack::{SctpState, Status, TcpState};
 
 use super::error::{usage, Result};
 
@@ -263,12 +263,14 @@ pub(super) fn tcp_state(text: &str) -> Result<u32> {
     )
 }
 
-/// The index of a state in the names of a protocol's.
-pub(super) fn state(protocol: &str, names: &[&str], text: &str) -> Result<u32> {
-    match names.iter().position(|name| *name == text) {
-        Some(index) => Ok(index as u32),
-        None => usage(format!("unknown {protocol} state `{text}'")),
-    }
+/// The states of SCTP.
+pub(super) fn sctp_state(text: &str) -> Result<u32> {
+    let mut states = SctpState::ALL.into_iter();
+    let found = states.find(|state| state.name() == text);
+    found.map_or_else(
+        || usage(format!("unknown SCTP state `{text}'")),
+        |state| Ok(state as u32),
+    )
 }
 
 #[cfg(test)]

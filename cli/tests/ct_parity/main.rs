@@ -20,13 +20,14 @@ use libtest_mimic::{Arguments, Trial};
 use namespace::Namespace;
 
 /// A name, and the steps of both programs, which begin without connections.
-const TABLES: [(&str, &str); 9] = [
+const TABLES: [(&str, &str); 10] = [
     ("what_is_wrong_is_reported", tables::WRONG),
     ("usages_are_those_of_version_1_4_7", tables::USAGES),
     ("connections_are_created_and_listed", tables::CREATED),
     ("filters_select", tables::FILTERS),
     ("connections_are_changed_and_deleted", tables::CHANGED),
     ("protocols_have_options", tables::PROTOCOLS),
+    ("values_have_limits", tables::VALUES),
     ("labels_have_names", traffic::LABELS),
     ("files_have_commands", traffic::LOADED),
     ("helpers_announce_connections", traffic::EXPECTED),

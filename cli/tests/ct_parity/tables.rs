@@ -435,3 +435,187 @@ pub(crate) const USAGES: &str = r#"
     -A -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --dport 2 --sport 40
     -A -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --dport 2 --sport 40
 "#;
+
+/// Values at their limits, translations, states and zones, and what finds and deletes them.
+pub(crate) const VALUES: &str = r#"
+    --create -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 900 --sport 1 --dport 2 --state NONE
+    --create -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 900 --sport 2 --dport 2 --state SYN_SENT
+    --create -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 900 --sport 3 --dport 2 --state SYN_RECV
+    --create -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 900 --sport 4 --dport 2 --state FIN_WAIT
+    --create -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 900 --sport 5 --dport 2 --state CLOSE_WAIT
+    --create -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 900 --sport 6 --dport 2 --state LAST_ACK
+    --create -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 900 --sport 7 --dport 2 --state CLOSE
+    --create -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 900 --sport 8 --dport 2 --state SYN_SENT2
+    --create -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 900 --sport 9 --dport 2 --state
+    --create -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 900 --sport 9 --dport 2 --state=ESTABLISHED -u SEEN_REPLY,ASSURED,EXPECTED
+    --add -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 900 --sport 10 --dport 2 --state ESTABLISHED -u SRC_NAT
+    --dump -p tcp
+    -L -p tcp -o xml
+    -L -p tcp -o save
+    -L -p tcp --state NONE
+    -L -p tcp --state LISTEN
+    -L -p tcp --state SYN_SENT2
+    -L -p tcp --sport 0
+    -L -p tcp --sport -1
+    -L -p tcp --sport 65537
+    -L -p tcp --sport 0x1
+    -L -p tcp --sport 1 --sport 2
+    -L -p tcp --orig-port-src 1 --orig-port-dst 2
+    -L -p tcp --reply-port-src 2 --reply-port-dst 3
+    -L -p tcp --mask-port-src 1
+    -L -p tcp --tuple-port-src 1
+    --flush
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 4294968196 --sport 4 --dport 2
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 65535 --dport 0
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport -1 --dport 65536
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 5 --dport 2 -m -1
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 6 --dport 2 -m 0x1ffffffff
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 7 --dport 2 -m 5/3
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 8 --dport 2 -m 5 -m 6
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 9 --dport 2 -w 65535
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 10 --dport 2 -w 65536
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 11 --dport 2 -w x
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 12 --dport 2 --orig-zone 3 --reply-zone 4
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 13 --dport 2 --orig-zone 3 --reply-zone 3
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 14 --dport 2 -n 5.5.5.5 -g 6.6.6.6
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 15 --dport 2 -n 5.5.5.5:80
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 16 --dport 2 -g 6.6.6.6:80
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 17 --dport 2 -n 5.5.5.6:81 -g 6.6.6.7:82
+    -I -s fd00::1 -d fd00::2 -p udp -t 900 --sport 18 --dport 2 -g [fd00::9]:80
+    -I -s fd00::1 -d fd00::2 -p udp -t 900 --sport 19 --dport 2 -n fd00::8
+    -I -s fd00::1 -d 10.0.0.2 -p udp -t 900 --sport 20 --dport 2
+    -I -s fd00::1 -d fd00::2 -p udp -t 900 --sport 20 --dport 2 -n 5.5.5.5
+    -I -s fd00::1 -d fd00::2 -p icmp -t 900 --icmp-type 8 --icmp-code 0
+    -I -s 10.0.0.1 -d 10.0.0.2 -p icmpv6 -t 900 --icmpv6-type 128 --icmpv6-code 0
+    -I -s 10.0.0.1 -d 10.0.0.2 -p icmp -t 900 --icmp-type 13 --icmp-code 0 --icmp-id 1
+    -I -s 10.0.0.1 -d 10.0.0.2 -p icmp -t 900 --icmp-type 264 --icmp-code 256 --icmp-id 65536
+    -I -s 10.0.0.1 -d 10.0.0.2 -p icmp -t 900 --icmp-type 0 --icmp-code 0 --icmp-id 7
+    -I -s 10.0.0.1 -d 10.0.0.2 -p gre -t 900 --srckey 65536 --dstkey -1
+    -I -s 10.0.0.1 -d 10.0.0.2 -p gre -t 900 --orig-key-src 5 --orig-key-dst 6
+    -I -s 10.0.0.1 -d 10.0.0.2 -p gre -t 900 --srckey 7 --dstkey 6 --reply-key-src 9
+    -I -s 10.0.0.1 -d 10.0.0.2 -p 0 -t 900
+    -I -s 10.0.0.1 -d 10.0.0.2 -p 255 -t 900
+    -L
+    -L -o extended
+    -L -o save
+    -L -p udp -o xml
+    -L -p gre -o xml
+    -C conntrack
+    -L -n 5.5.5.5 -g 6.6.6.6
+    -L -n -g 6.6.6.6
+    -L -g -j
+    -L -j 5.5.5.5
+    -L -j 6.6.6.7:82
+    -L -n 5.5.5.6:81
+    -L -n 5.5.5.5:81
+    -L -g fd00::9
+    -L -g [fd00::9]:80
+    -L --dst-nat
+    -L -r 10.0.0.2 -q 10.0.0.1
+    -L -r 6.6.6.6 -p udp
+    -L -q 5.5.5.5 -p udp --reply-port-dst 80
+    -L -s 10.0.0.0/8 -d fd00::/64
+    -L -d 10.0.0.9 --mask-dst 255.255.255.0
+    -L -d 10.0.0.2 --mask-dst ffff::
+    -L -s 10.0.0.1 --mask-src 255.0.255.0
+    -L -f ipv4 -p icmpv6
+    -L -f ipv6 -p udp
+    -L -p icmp --icmp-type 8
+    -L -p icmp --icmp-type 13 --icmp-id 1
+    -L --orig-zone 3
+    -L --reply-zone 4
+    -L -w 3
+    -L -w 65535
+    -L -m 4294967295
+    -L -m -1
+    -L -m 5/0
+    -L -m 7/3
+    -L -u EXPECTED
+    -L -u OFFLOAD
+    -L -u HW_OFFLOAD
+    -L -u A
+    -L -u ASSURED -u SEEN_REPLY
+    -G -s 10.0.0.1 -d 10.0.0.2 -p udp --sport 5 --dport 2
+    -G -r 10.0.0.2 -q 10.0.0.1 -p udp --reply-port-src 2 --reply-port-dst 5
+    -G -r 6.6.6.6 -q 5.5.5.5 -p udp --reply-port-src 2 --reply-port-dst 14
+    -G -s 10.0.0.1 -d 10.0.0.2 -p udp --sport 9 --dport 2 -w 65535
+    -G -s 10.0.0.1 -d 10.0.0.2 -p gre --srckey 5 --dstkey 6
+    -G -s 10.0.0.1 -d 10.0.0.2 -p icmp --icmp-type 13 --icmp-code 0 --icmp-id 1
+    -G -s 10.0.0.1 -d 10.0.0.2 -p icmp --icmp-type 0 --icmp-code 0 --icmp-id 7
+    -G -s 10.0.0.1 -p udp --sport 5 --dport 2
+    -G -s 10.0.0.1 -d 10.0.0.2 -p udp --sport 5
+    -G -s 10.0.0.1 -d 10.0.0.2 -p udp --sport 5 --dport 2 -m 5
+    -G -s 10.0.0.1 -d 10.0.0.2 -p udp --sport 5 --dport 2 -z
+    -G -s 10.0.0.1 -d 10.0.0.2 -p udp --sport 5 --dport 2 -o timestamp,ktimestamp
+    -G -s 10.0.0.1/24 -d 10.0.0.2 -p udp --sport 5 --dport 2
+    -U -s 10.0.0.1 -p udp --sport 5 -m 5/0
+    -U -s 10.0.0.1 -p udp --sport 5 -m 0
+    -U -s 10.0.0.1 -p udp --sport 5 -m 0xff/0x0f
+    -U -s 10.0.0.1 -p udp --sport 6 -u !ASSURED
+    -U -s 10.0.0.1 -p udp --sport 7 -j 5.5.5.5
+    -U -s 10.0.0.1 -p udp --sport 7 -w 3
+    -U -s 10.0.0.1 -p udp --sport 7
+    -U -s 10.0.0.1 -p udp --sport 7 -z
+    -D -j 6.6.6.6
+    -D -n 5.5.5.5:80
+    -D -g 6.6.6.6
+    -D -g fd00::9
+    -D -n -f ipv6
+    -D -m 9
+    -D -w 65535
+    -D --orig-zone 3
+    -D --reply-zone 4
+    -D -p icmp --icmp-type 8
+    -D -p icmp -o id,extended
+    -D -p udp --sport 6 -o save
+    -D -r 6.6.6.7
+    -D -u SEEN_REPLY
+    -D -t 5
+    -D -p udp -t 5
+    -D -e NEW
+    -D expect
+    -D -s 10.0.0.1 -d 10.0.0.2
+    -C
+    -F -p tcp
+    -F -w 3
+    -F -f ipv4
+    -F -f ipv9
+    -C -f ipv6
+    -S expect -p tcp
+    -C dying
+    --counter extra
+    --version extra extra
+    --event --event-mask
+    -E -e NEW -t
+    -E -z
+    -E -i 4
+    -E -o bogus
+    -E expect -o xml -p tcp
+    -E dying
+    --bogus=5
+    -L --src
+    -L --src=
+    -L -s=10.0.0.1
+    -L -p=tcp
+    -L -p ""
+    -L -p tcp6
+    -L -p Udp
+    -L -p dccp --state BOGUS
+    -L -p udplite --sport 1
+    -L -p icmp --icmp-type
+    -L -p tcp --state ""
+    -L -f ""
+    -L -m ""
+    -L -w ""
+    -L -u ""
+    -L -o ""
+    -L -e ""
+    -L -n ""
+    -L -o xml,
+    -L -o XML
+    -L -o ,xml
+    -L -o x
+    -L -o e,i
+    -L -o k
+    -L -o t
+"#;
