@@ -231,7 +231,9 @@ enum bit<8> ConntrackHelper_t {
     TFTP = 2, // transfers; UDP
     IRC = 3,  // a client's direct connections (DCC); TCP over IPv4
     SIP = 4,  // calls to registered clients, and media; UDP and TCP
-    PPTP = 5  // tunnels of GRE; TCP over IPv4
+    PPTP = 5, // tunnels of GRE; TCP over IPv4
+    RAS = 6,  // H.323: calls through a gatekeeper, from its registrations and admissions; UDP
+    Q931 = 7  // H.323: the signalling of calls (Q.931), and from it H.245 and media; TCP
 }
 
 // The result of a commit; a number, so that counters can be indexed by it. The packet of all others

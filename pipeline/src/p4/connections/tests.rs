@@ -375,8 +375,12 @@ fn a_commit_assigns_a_helper() {
         ("IRC", Some(Helper::Irc), &tcp),
         ("SIP", Some(Helper::Sip), &udp),
         ("PPTP", Some(Helper::Pptp), &tcp),
-        // It reads TCP.
+        ("RAS", Some(Helper::Ras), &udp),
+        ("Q931", Some(Helper::Q931), &tcp),
+        // They read TCP, and UDP.
         ("FTP", None, &udp),
+        ("Q931", None, &udp),
+        ("RAS", None, &tcp),
     ] {
         for mut worker in workers(&apply.replace("NAME", name)) {
             assert_eq!(port(&mut worker, [0, 0], packet), 0x21);

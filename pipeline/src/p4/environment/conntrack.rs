@@ -48,6 +48,8 @@ fn helper(number: u64) -> Option<Helper> {
         3 => Some(Helper::Irc),
         4 => Some(Helper::Sip),
         5 => Some(Helper::Pptp),
+        6 => Some(Helper::Ras),
+        7 => Some(Helper::Q931),
         _ => None,
     }
 }
