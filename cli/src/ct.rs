@@ -8,6 +8,7 @@
 
 mod convert;
 mod date;
+mod describe;
 mod error;
 mod events;
 mod flow;
@@ -37,6 +38,7 @@ use clap::{Args, FromArgMatches};
 
 use crate::output::Format;
 use crate::server::Server;
+pub(crate) use describe::{with_help, with_options};
 use error::PROGRAM;
 use run::Client;
 

@@ -72,10 +72,11 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
             // Not written to stdout directly: the generator panics when the reader has closed the
             // pipe.
             let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Args::command(), "adit", &mut script);
+            let mut command = ct::with_options(Args::command());
+            clap_complete::generate(*shell, &mut command, "adit", &mut script);
             std::io::stdout().lock().write_all(&script)?;
         }
-        Command::Man => output::man_page(Args::command())?,
+        Command::Man => output::man_page(ct::with_help(Args::command()))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -122,6 +122,26 @@ fn man_sections(command: &clap::Command, page: &mut Vec<u8>) -> Result<()> {
     man.render_synopsis_section(page)?;
     man.render_description_section(page)?;
     man.render_options_section(page)?;
+    if let Some(text) = command.get_after_long_help() {
+        preformatted(&text.to_string(), page)?;
+    }
+    Ok(())
+}
+
+/// Writes lines as they are.
+fn preformatted(text: &str, page: &mut Vec<u8>) -> Result<()> {
+    writeln!(page, ".nf")?;
+    for line in text.lines() {
+        let line = line.replace('\\', "\\e").replace('-', "\\-");
+        // A line that begins with a dot or an apostrophe would be a request.
+        let guard = if line.starts_with(['.', '\'']) {
+            "\\&"
+        } else {
+            ""
+        };
+        writeln!(page, "{guard}{line}")?;
+    }
+    writeln!(page, ".fi")?;
     Ok(())
 }
 
@@ -167,6 +187,14 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "NAME    N\na       1\nlonger  23\n"
         );
+    }
+
+    #[test]
+    fn lines_of_a_manual_page_are_no_requests() {
+        let mut page = Vec::new();
+        preformatted("a  -b\n.c\n'd \\", &mut page).unwrap();
+        let page = String::from_utf8(page).unwrap();
+        assert_eq!(page, ".nf\na  \\-b\n\\&.c\n\\&'d \\e\n.fi\n");
     }
 
     #[test]

@@ -55,6 +55,11 @@ Output:
   -b, --buffer-size BYTES    bytes of events that wait for this program
 ";
 
+/// The help, with that of all protocols.
+pub(super) fn whole() -> String {
+    HELP.to_owned() + &protocol::help_of_all()
+}
+
 /// The help, with that of a protocol.
 pub(super) fn text(protocol: Option<u8>) -> String {
     let mut text = HELP.to_owned();

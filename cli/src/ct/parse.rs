@@ -116,7 +116,7 @@ pub(super) struct Request {
 }
 
 /// The names of the types of output, in the order in which abbreviations are looked up.
-const OUTPUTS: [&str; 9] = [
+pub(super) const OUTPUTS: [&str; 9] = [
     "xml",
     "extended",
     "timestamp",

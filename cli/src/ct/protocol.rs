@@ -158,6 +158,16 @@ pub(super) fn by_number(number: u8) -> Option<&'static Protocol> {
     PROTOCOLS.iter().find(|protocol| protocol.number == number)
 }
 
+/// The names of the protocols with options of their own.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    PROTOCOLS.iter().map(|protocol| protocol.name)
+}
+
+/// The options of all protocols.
+pub(super) fn all_options() -> impl Iterator<Item = &'static Spec<Key>> {
+    PROTOCOLS.iter().flat_map(|protocol| protocol.options)
+}
+
 /// The number that `/etc/protocols` has for a name.
 fn number_of_name(name: &str) -> Option<u8> {
     let file = std::fs::read_to_string("/etc/protocols").ok()?;
@@ -185,6 +195,11 @@ pub(super) fn number(text: &str) -> Result<u8> {
 /// The name that conntrack(8) shows for a number.
 pub(super) fn shown_name(number: u8) -> &'static str {
     by_number(number).map_or("unknown", |protocol| protocol.name)
+}
+
+/// The options of each protocol.
+pub(super) fn help_of_all() -> String {
+    PROTOCOLS.iter().map(|one| help(one.number)).collect()
 }
 
 /// The options of a protocol, a line each.
