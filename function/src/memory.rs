@@ -13,12 +13,14 @@ mod backend;
 mod dma;
 mod error;
 mod file;
+mod log;
 mod place;
 mod region;
 mod view;
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileSlice};
 
@@ -26,6 +28,7 @@ pub use backend::Pieces;
 pub use dma::{Dma, Request};
 pub use error::{DmaFault, FaultCause, MapError};
 pub use file::{FileMappingError, MAX_FILES};
+pub use log::{LogTooLarge, WriteLog, MAX_LOGGED_PAGES};
 pub use place::{Place, PAGE_LEN};
 pub use region::{Access, Region, Regions};
 pub use view::{Nearby, View};
@@ -46,6 +49,8 @@ pub struct GuestMemory {
     files: Files,
     /// The region of the last access.
     last: Cell<Option<Nearby>>,
+    /// The log of what is written, if there is one.
+    log: Option<Arc<WriteLog>>,
 }
 
 impl Default for GuestMemory {
@@ -63,6 +68,7 @@ impl GuestMemory {
             regions: Regions::default(),
             files: Files::default(),
             last: Cell::new(None),
+            log: None,
         }
     }
 
@@ -144,6 +150,22 @@ impl GuestMemory {
         self.version = Version::new();
         self.regions = Regions::default();
         self.files.clear();
+    }
+
+    /// Sets the log in which writes are marked from now on; `None` for none. It is kept when regions
+    /// are unmapped.
+    pub fn set_log(&mut self, log: Option<Arc<WriteLog>>) {
+        self.log = log;
+    }
+
+    /// Returns the length of the longest piece at the start of an access that is contiguous in this
+    /// process, which is not accessed.
+    ///
+    /// # Errors
+    /// Fails when the first byte cannot be accessed.
+    #[inline]
+    pub fn piece_len(&self, request: Request) -> Result<usize, FaultCause> {
+        self.find(request).map(|piece| piece.len())
     }
 
     /// Returns the longest piece at the start of an access that is contiguous in this process.

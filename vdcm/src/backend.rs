@@ -13,7 +13,7 @@ use std::sync::Arc;
 use adit_function::dataplane::QueueKind;
 use adit_function::doorbells::Run;
 use adit_function::ids::AdiId;
-use adit_function::memory::Access;
+use adit_function::memory::{Access, WriteLog};
 use adit_vfio_user::EventFd;
 use thiserror::Error;
 
@@ -195,6 +195,16 @@ pub trait Adi: Send {
     /// # Errors
     /// Fails when there is no such window. That the ADI is gone is no error: it accesses nothing.
     fn unmap(&mut self, iova: u64, len: u64) -> Result<(), AdiError>;
+
+    /// Marks what the queues write from now on in a log; `None` ends that. Returns false if the back end
+    /// does not know what is written. The log is kept by resets and when windows are removed.
+    fn log_writes(&mut self, log: Option<Arc<WriteLog>>) -> bool {
+        drop(log);
+        false
+    }
+
+    /// Waits until the writes are complete whose marks were taken from the log before.
+    fn settle_writes(&self) {}
 
     /// Sets the eventfd that a vector signals; `None` for none. No thread of this process is
     /// involved when it is signalled by an ADI over VFIO.

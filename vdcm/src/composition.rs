@@ -14,9 +14,11 @@ mod port;
 mod suspension;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use adit_function::control::Refusal;
@@ -24,7 +26,7 @@ use adit_function::dataplane::{QueueId, QueueKind, VportCounters};
 use adit_function::ids::VportId;
 use adit_function::layout::Frames;
 use adit_function::mac::MacAddr;
-use adit_function::memory::GuestMemory;
+use adit_function::memory::{GuestMemory, WriteLog};
 use adit_function::vport::{VportConfig, RSS_LUT_LEN};
 use adit_uapi::virtchnl2::adi::{fault_reason, AdiFault};
 use adit_vfio_user::EventFd;
@@ -49,6 +51,8 @@ pub struct Composition {
     /// The client's memory, for the mailbox.
     memory: GuestMemory,
     windows: dma::Windows,
+    /// The log of what the ADIs and the mailbox write, if there is one.
+    log: Option<Arc<WriteLog>>,
     /// The reason for which the request in progress is refused.
     refusal: Cell<Option<Refusal>>,
     limiter: Limiter,
@@ -68,6 +72,7 @@ impl Composition {
             ports: adis.into_iter().map(Port::new).collect(),
             memory: GuestMemory::new(),
             windows: dma::Windows::default(),
+            log: None,
             refusal: Cell::new(None),
             limiter: Limiter::new(&limits, now),
             trace: RefCell::new(Trace::new(now)),
@@ -180,6 +185,7 @@ impl Composition {
         let at = usize::from(vport);
         if let Some(port) = self.ports.get_mut(at) {
             *port = Port::new(adi);
+            self.log_replacement(at);
             return self
                 .register_all(at)
                 .inspect_err(|_| self.ports[at].close());

@@ -2,9 +2,11 @@
 //! ADIs of a NIC in this process: no kernel module, no PF driver and no IOMMU are between.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use adit_function::control::MAX_RING_LEN;
 use adit_function::doorbells::Run;
+use adit_function::memory::WriteLog;
 use adit_nic::embedded::{self, Error, Nic, MAX_REGISTERED_LEN, MAX_REGISTRATIONS};
 use adit_uapi::virtchnl2::status;
 use adit_vfio_user::EventFd;
@@ -169,6 +171,15 @@ impl Adi for EmbeddedAdi {
     fn unmap(&mut self, iova: u64, len: u64) -> Result<(), AdiError> {
         let unmapped = self.adi.unmap(iova, len);
         unmapped.map_err(|e| error("unmapping a window", e))
+    }
+
+    fn log_writes(&mut self, log: Option<Arc<WriteLog>>) -> bool {
+        self.adi.log_writes(log);
+        true
+    }
+
+    fn settle_writes(&self) {
+        self.adi.settle_writes();
     }
 
     fn set_vector(&mut self, vector: u16, eventfd: Option<&EventFd>) -> Result<(), AdiError> {

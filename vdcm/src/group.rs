@@ -12,8 +12,10 @@ mod routes;
 mod tests;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use adit_function::doorbells::{inherited_file, shared_file, Run};
+use adit_function::memory::WriteLog;
 use adit_vfio_user::EventFd;
 use rustix::event::epoll;
 
@@ -220,6 +222,16 @@ impl Adi for Group {
         let results = self.members.iter_mut().map(|adi| adi.unmap(iova, len));
         // All of them, also after an error.
         results.fold(Ok(()), Result::and)
+    }
+
+    fn log_writes(&mut self, log: Option<Arc<WriteLog>>) -> bool {
+        let logged = self.members.iter_mut();
+        let logged = logged.map(|adi| adi.log_writes(log.clone()));
+        logged.fold(true, |all, logged| all & logged)
+    }
+
+    fn settle_writes(&self) {
+        self.members.iter().for_each(|adi| adi.settle_writes());
     }
 
     fn set_vector(&mut self, vector: u16, eventfd: Option<&EventFd>) -> Result<(), AdiError> {

@@ -10,7 +10,7 @@ use adit_function::control::mock::MockDataPlane;
 use adit_function::control::AdiLimits;
 use adit_function::dataplane::QueueKind;
 use adit_function::ids::AdiId;
-use adit_function::memory::GuestMemory;
+use adit_function::memory::{GuestMemory, WriteLog};
 use adit_function::testing::driver::{bring_up, create_vport, profile, Driver};
 use adit_uapi::virtchnl2::adi::{
     op as adi_op, CreateAdiExt, NonFlexCreateAdi, ResetAdi, CREATE_ADI_EXT_MAGIC,
@@ -90,6 +90,10 @@ pub struct MockState {
     pub open: bool,
     /// The number of resets.
     pub resets: u32,
+    /// The log of what it writes.
+    pub log: Option<Arc<WriteLog>>,
+    /// The number of times that it has waited for its writes.
+    pub settled: u32,
 }
 
 /// A mock ADI.
@@ -103,6 +107,7 @@ pub struct MockAdi {
     fault: OwnedFd,
     state: Arc<Mutex<MockState>>,
     groups: bool,
+    logs: bool,
 }
 
 impl MockAdi {
@@ -186,8 +191,11 @@ impl MockAdi {
                 },
                 open: true,
                 resets: 0,
+                log: None,
+                settled: 0,
             })),
             groups: false,
+            logs: false,
         }
     }
 
@@ -195,6 +203,13 @@ impl MockAdi {
     #[must_use]
     pub fn in_groups(mut self) -> Self {
         self.groups = true;
+        self
+    }
+
+    /// Makes it one that knows what it writes.
+    #[must_use]
+    pub fn logging(mut self) -> Self {
+        self.logs = true;
         self
     }
 
@@ -301,6 +316,17 @@ impl Adi for MockAdi {
                 reason: format!("there is no window {iova:#x}+{len:#x}"),
             }),
         }
+    }
+
+    fn log_writes(&mut self, log: Option<Arc<WriteLog>>) -> bool {
+        if self.logs {
+            self.state.lock().log = log;
+        }
+        self.logs
+    }
+
+    fn settle_writes(&self) {
+        self.state.lock().settled += 1;
     }
 
     fn set_vector(&mut self, vector: u16, eventfd: Option<&EventFd>) -> Result<(), AdiError> {

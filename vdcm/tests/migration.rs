@@ -11,6 +11,8 @@ mod queues;
 #[allow(dead_code)]
 #[path = "../examples/vdev_client/vf.rs"]
 mod vf;
+#[path = "migration/written.rs"]
+mod written;
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -196,8 +198,8 @@ fn migrate(driver: &mut Driver, from: &mut Daemon, to: &mut Daemon) -> Device {
     let (memory, source) = (driver.vf.memory.alike().unwrap(), &mut driver.vf.device);
     let old = &driver.vf.memory;
     source.start_log(old).unwrap();
-    let all: Vec<_> = (0..old.image().unwrap().len() as u64 / 4096).collect();
-    old.copy(&all, &memory).unwrap();
+    old.touched();
+    old.copy(&old.pages(), &memory).unwrap();
 
     // Some frames are on their way in each direction, and the driver has not looked.
     let (first, before) = (driver.next, from.discarded());
@@ -219,7 +221,9 @@ fn migrate(driver: &mut Driver, from: &mut Daemon, to: &mut Daemon) -> Device {
         old.image().unwrap() == stopped,
         "written while it is stopped"
     );
-    let written = source.written(old).unwrap();
+    let mut written = source.written(old).unwrap();
+    written.append(&mut old.touched());
+    assert!(written.len() < old.pages().len() / 2, "{written:?}");
     source.stop_log().unwrap();
     old.copy(&written, &memory).unwrap();
     assert!(memory.image().unwrap() == stopped, "a page is missing");
@@ -387,8 +391,9 @@ fn memory_is_copied_by_pages() {
     let memory = Memory::new(0x10_0000, 0x3000).unwrap();
     memory.write(0x10_1000, &[7_u8; 0x1000][..]).unwrap();
     let other = memory.alike().unwrap();
-    memory.copy(&[0, 2], &other).unwrap();
+    memory.copy(&[0, 2].into(), &other).unwrap();
     assert!(other.image().unwrap().iter().all(|&byte| byte == 0));
-    memory.copy(&[1], &other).unwrap();
+    assert_eq!(memory.touched(), [1].into());
+    memory.copy(&[1].into(), &other).unwrap();
     assert_eq!(other.image().unwrap(), memory.image().unwrap());
 }

@@ -218,6 +218,12 @@ impl Dma for GuestMemory {
         request: Request,
         f: impl FnOnce(VolatileSlice<'a>) -> R,
     ) -> Result<R, FaultCause> {
-        self.find(request).map(f)
+        let piece = self.find(request)?;
+        if request.write {
+            if let Some(log) = &self.log {
+                log.mark(request.iova, piece.len());
+            }
+        }
+        Ok(f(piece))
     }
 }

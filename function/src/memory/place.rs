@@ -48,9 +48,9 @@ impl Place {
 }
 
 impl GuestMemory {
-    /// The bytes of a page, if the access is permitted and the map is still in the state that
-    /// created the place. On `None` the caller must use the page's address instead, which reports
-    /// the fault.
+    /// The bytes of a page, if the access is permitted, is not to be logged, and the map is still in
+    /// the state that created the place. On `None` the caller must use the page's address instead,
+    /// which logs the access or reports the fault.
     #[inline]
     #[must_use]
     pub fn slice_in(
@@ -61,7 +61,9 @@ impl GuestMemory {
         write: bool,
     ) -> Option<VolatileSlice<'_>> {
         let inside = offset <= PAGE_LEN && len <= PAGE_LEN - offset;
-        if place.version != self.version || !place.access.permits(write) || !inside {
+        let is_logged = write && self.log.is_some();
+        let is_current = place.version == self.version;
+        if !is_current || !place.access.permits(write) || !inside || is_logged {
             return None;
         }
         self.files

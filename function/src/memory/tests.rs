@@ -2,6 +2,7 @@
 
 mod backend;
 mod hostile;
+mod log;
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering;

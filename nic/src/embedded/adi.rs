@@ -22,7 +22,7 @@ use crate::doorbells::Run;
 use crate::function::Function;
 use crate::ids::AdiId;
 use crate::logging::warn_throttled;
-use crate::memory::{Access, PAGE_LEN};
+use crate::memory::{Access, WriteLog, PAGE_LEN};
 use crate::pasid::Pasid;
 
 /// The maximum number of registrations of an ADI.
@@ -198,6 +198,22 @@ impl Adi {
         self.registrations.remove(&iova);
         self.registered -= len;
         Ok(())
+    }
+
+    /// Logs what its queues write from now on; `None` ends that. One that is gone writes nothing.
+    pub fn log_writes(&mut self, log: Option<Arc<WriteLog>>) {
+        if let Ok(mut function) = self.lock() {
+            let translator = &mut function.datapath_mut().queues_mut().translator;
+            if let Some(memory) = translator.registered_mut(self.open.created.pasid) {
+                memory.set_log(log);
+            }
+        }
+    }
+
+    /// Waits until the turn of the engine in which its queues may be writing has ended: what was
+    /// taken from a log may be copied then ([`WriteLog::take`]).
+    pub fn settle_writes(&self) {
+        drop(self.inner.shared.lock());
     }
 
     /// Sets the eventfd that a vector signals, also after a reset; `None` for none, which keeps

@@ -54,11 +54,7 @@ impl Dma for RegisteredSpace<'_> {
         request: Request,
         f: impl FnOnce(VolatileSlice<'a>) -> R,
     ) -> Result<R, FaultCause> {
-        self.0.with_piece(request, f).map_err(|cause| match cause {
-            FaultCause::Unmapped => TranslationFault::NotMapped.into(),
-            FaultCause::Permission => TranslationFault::Permission.into(),
-            other => other,
-        })
+        self.0.with_piece(request, f).map_err(translation_fault)
     }
 
     /// The fault of the rest of an access.
@@ -74,7 +70,8 @@ impl Dma for RegisteredSpace<'_> {
         if request.iova % PAGE + request.len as u64 > PAGE {
             let mut done = 0;
             while done < request.len {
-                let piece = self.with_piece(request.after(done), |piece| piece.len());
+                let piece = self.0.piece_len(request.after(done));
+                let piece = piece.map_err(translation_fault);
                 done += piece.map_err(|cause| self.fault(request, done, cause))?;
             }
         }
@@ -87,6 +84,15 @@ impl Dma for RegisteredSpace<'_> {
             0 => Ok(()),
             _ => Err(request.fault(FaultCause::Misaligned)),
         }
+    }
+}
+
+/// The cause of a fault as that of a translation.
+fn translation_fault(cause: FaultCause) -> FaultCause {
+    match cause {
+        FaultCause::Unmapped => TranslationFault::NotMapped.into(),
+        FaultCause::Permission => TranslationFault::Permission.into(),
+        other => other,
     }
 }
 

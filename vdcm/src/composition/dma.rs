@@ -256,7 +256,7 @@ impl Composition {
     }
 
     /// The address and the length of each window that the ADIs may write.
-    pub fn writable(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+    pub(super) fn writable(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let windows = self.windows.registered();
         let writable = windows.filter(|window| window.access.write);
         writable.map(|window| (window.iova, window.len))

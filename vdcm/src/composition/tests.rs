@@ -14,6 +14,7 @@ use adit_uapi::virtchnl2::{
     ConfigTxQueues, GetCapabilities, MacAddr as MacEntry, MacAddrList, QueueVector,
     QueueVectorMaps, RssKey, RssLut, RxqInfo, TxqInfo, VectorChunk, VportStats,
 };
+use adit_vfio_user::migration::{DirtyBitmap, IovaRange};
 use parking_lot::Mutex;
 use zerocopy::little_endian::{U16, U64};
 use zerocopy::IntoBytes;
@@ -427,4 +428,34 @@ fn a_new_adi_gets_the_windows() {
     assert!(!state.lock().open);
     assert_eq!(new_state.lock().windows, [(0, 0x1000)]);
     assert_eq!(driver.dp.adis()[0].name, "new");
+}
+
+#[test]
+fn there_is_no_log_with_an_adi_that_does_not_know_what_it_writes() {
+    let (mut driver, _) = one();
+    let file = Some((sealed(0x2000), 0));
+    driver.dp.map(0x1000, 0x2000, RW, file).unwrap();
+    let range = IovaRange::new(0, 0x4000).unwrap();
+    let written = |driver: &Driver<Composition>| {
+        let mut bits = [0; 8];
+        let mut bitmap = DirtyBitmap::new(range, 0x1000, &mut bits);
+        driver.dp.report_written(&mut bitmap);
+        u64::from_ne_bytes(bits)
+    };
+    let replace = |driver: &mut Driver<Composition>, adi: MockAdi| {
+        let state = adi.state();
+        driver.dp.replace(0, Box::new(adi)).unwrap();
+        state
+    };
+    replace(&mut driver, MockAdi::new("adi", 0, 4).logging());
+    driver.dp.start_log(0x1000, &[range]).unwrap();
+    assert_eq!(written(&driver), 0);
+    let state = replace(&mut driver, MockAdi::new("adi", 0, 4).logging());
+    assert!(state.lock().log.is_some());
+    assert_eq!(written(&driver), 0);
+    // One that is gone writes nothing.
+    driver.dp.close(0);
+    assert_eq!(written(&driver), 0);
+    replace(&mut driver, MockAdi::new("adi", 0, 4));
+    assert_eq!(written(&driver), 0b110);
 }

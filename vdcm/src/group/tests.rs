@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
 use adit_function::dataplane::QueueKind;
+use adit_function::memory::WriteLog;
 use adit_uapi::virtchnl2::adi::{
     fault_reason, op as adi_op, AdiFault, AdiQueueState, AdiQueueStates, AdiVectorStates,
     SuspendAdi,
@@ -9,6 +10,7 @@ use adit_uapi::virtchnl2::{
     op, queue_type, ConfigRxQueues, ConfigTxQueues, DelEnaDisQueues, QueueChunk, QueueVector,
     QueueVectorMaps, RssHash, RxqInfo, TxqInfo, VportStats,
 };
+use adit_vfio_user::migration::IovaRange;
 use proptest::prelude::*;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -363,4 +365,25 @@ fn a_back_end_that_cannot_join_says_so() {
         Group::join(Vec::new(), None).map(|_| ()),
         Err(AdiError::Gone)
     ));
+}
+
+#[test]
+fn all_members_log_what_they_write_or_none() {
+    let range = IovaRange::new(0, 0x1000).unwrap();
+    let log = Arc::new(WriteLog::new(0x1000, &[range]).unwrap());
+    for all in [true, false] {
+        let mut other = MockAdi::new("b", 2, 1).in_groups();
+        if all {
+            other = other.logging();
+        }
+        let members = [MockAdi::new("a", 1, 1).in_groups().logging(), other];
+        let states = members.each_ref().map(MockAdi::state);
+        let adis = members.map(|adi| Box::new(adi) as Box<dyn Adi>);
+        let mut group = Group::join(adis.into(), None).unwrap();
+        assert_eq!(group.log_writes(Some(log.clone())), all);
+        group.settle_writes();
+        let [first, second] = states.each_ref().map(|state| state.lock());
+        assert_eq!((first.log.is_some(), second.log.is_some()), (true, all));
+        assert_eq!((first.settled, second.settled), (1, 1));
+    }
 }

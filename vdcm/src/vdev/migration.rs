@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Migration of a device by its client (VFIO migration v2).
 //!
-//! ADIs keep no record of the pages that they write. So the log reports every page that they can
-//! write as written: a client copies all of them once the device is stopped.
+//! The ADIs of a NIC in this process log the pages that they write (`composition/written.rs`). ADIs over
+//! VFIO keep no record of them, nor does an IOMMU without dirty tracking. So every page that these can
+//! write is reported as written: a client copies all of them once the device is stopped. The same is true
+//! of a log that was started before an update of the daemon.
 
 use adit_function::logging::warn_throttled;
 use adit_vfio_user::migration::{
@@ -123,17 +125,20 @@ impl Migration for Front {
 }
 
 impl DirtyLog for Front {
-    fn start(&mut self, page_size: u64, _ranges: &[IovaRange]) -> Result<u64, Errno> {
-        Ok(page_size)
+    fn start(&mut self, page_size: u64, ranges: &[IovaRange]) -> Result<u64, Errno> {
+        let started = self.vdev.lock().composition.start_log(page_size, ranges);
+        started.map_err(|error| {
+            warn_throttled!("DMA writes are not logged: {error}");
+            Errno::NOMEM
+        })
     }
 
-    fn stop(&mut self) {}
+    fn stop(&mut self) {
+        self.vdev.lock().composition.stop_log();
+    }
 
     fn report(&mut self, bitmap: &mut DirtyBitmap<'_>) -> Result<(), Errno> {
-        let state = self.vdev.lock();
-        for (iova, len) in state.composition.writable() {
-            bitmap.mark(iova, len);
-        }
+        self.vdev.lock().composition.report_written(bitmap);
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! A device as its client and its driver use it: registers, memory, interrupts, resets.
 
 mod saved;
+mod written;
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -56,7 +57,10 @@ struct Client {
 
 impl Client {
     fn new(shape: Shape) -> Self {
-        let adi = MockAdi::new("adi", 1, 4);
+        Self::of(MockAdi::new("adi", 1, 4), shape)
+    }
+
+    fn of(adi: MockAdi, shape: Shape) -> Self {
         let state = adi.state();
         let vdev = Arc::new(Vdev::new(vec![Box::new(adi)], shape).unwrap());
         let layout = shape.layout.registers(vdev.frames());

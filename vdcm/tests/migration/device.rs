@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A client of vfio-user that can migrate a device, and its memory.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{IoSlice, Read};
 use std::mem::MaybeUninit;
@@ -39,6 +41,8 @@ pub(crate) struct Memory {
     file: File,
     iova: u64,
     len: u64,
+    /// The pages that the driver has written, by number: a hypervisor knows those of its guest.
+    touched: RefCell<BTreeSet<u64>>,
 }
 
 impl Memory {
@@ -47,12 +51,22 @@ impl Memory {
         ftruncate(&fd, len)?;
         fcntl_add_seals(&fd, SealFlags::SHRINK)?;
         let file = fd.into();
-        Ok(Self { file, iova, len })
+        Ok(Self {
+            file,
+            iova,
+            len,
+            touched: RefCell::default(),
+        })
     }
 
     /// Other memory of the same address and length, zeroed.
     pub(crate) fn alike(&self) -> Result<Self> {
         Self::new(self.iova, self.len)
+    }
+
+    /// The numbers of all its pages.
+    pub(crate) fn pages(&self) -> BTreeSet<u64> {
+        (0..self.len / PAGE).collect()
     }
 
     /// All of its content.
@@ -74,8 +88,16 @@ impl Memory {
     }
 
     pub(crate) fn write<T: IntoBytes + Immutable + ?Sized>(&self, at: u64, v: &T) -> Result<()> {
-        self.file.write_all_at(v.as_bytes(), at - self.iova)?;
+        let (from, len) = (at - self.iova, v.as_bytes().len() as u64);
+        let pages = from / PAGE..(from + len).div_ceil(PAGE);
+        self.touched.borrow_mut().extend(pages);
+        self.file.write_all_at(v.as_bytes(), from)?;
         Ok(())
+    }
+
+    /// Takes the pages that the driver has written.
+    pub(crate) fn touched(&self) -> BTreeSet<u64> {
+        self.touched.take()
     }
 }
 
@@ -293,7 +315,7 @@ impl Device {
     }
 
     /// The pages of memory that the device has written, by number.
-    pub(crate) fn written(&mut self, memory: &Memory) -> Result<Vec<u64>> {
+    pub(crate) fn written(&mut self, memory: &Memory) -> Result<BTreeSet<u64>> {
         let report = wire::LoggingReport {
             iova: memory.iova,
             length: memory.len,
@@ -316,8 +338,8 @@ impl Device {
 
 impl Memory {
     /// Copies pages, by number, to other memory.
-    pub(crate) fn copy(&self, pages: &[u64], to: &Self) -> Result<()> {
-        for &page in pages {
+    pub(crate) fn copy(&self, pages: &BTreeSet<u64>, to: &Self) -> Result<()> {
+        for page in pages {
             let at = self.iova + page * PAGE;
             to.write(at, &self.bytes(at, PAGE as usize)?[..])?;
         }

@@ -58,12 +58,12 @@ pub struct DirtyBitmap<'a> {
 impl<'a> DirtyBitmap<'a> {
     /// Returns the length of a bitmap in bytes, which are whole words of 64 bits; `page_size` is a
     /// power of two.
-    pub(crate) const fn len(range: IovaRange, page_size: u64) -> u64 {
+    pub const fn len(range: IovaRange, page_size: u64) -> u64 {
         range.len.div_ceil(page_size).div_ceil(64) * 8
     }
 
     /// Views `bytes`, which are zeroed and [`len`](Self::len) long.
-    pub(crate) fn new(range: IovaRange, page_size: u64, bytes: &'a mut [u8]) -> Self {
+    pub fn new(range: IovaRange, page_size: u64, bytes: &'a mut [u8]) -> Self {
         debug_assert_eq!(bytes.len() as u64, Self::len(range, page_size));
         Self {
             range,

@@ -3,7 +3,7 @@
 
 use adit_uapi::virtchnl2::adi::op as adi_op;
 use adit_vfio_user::migration::MigrationState::{self, Resuming, Running, Stop, StopCopy};
-use adit_vfio_user::migration::{DirtyLog, Migration, TransitionError};
+use adit_vfio_user::migration::{Migration, TransitionError};
 use adit_vfio_user::Errno;
 use proptest::prelude::*;
 use serde_json::{json, Value};
@@ -363,20 +363,6 @@ fn what_a_client_writes_as_a_state_is_bounded() {
     // The client can try again.
     client.front.write_data(b"{}").unwrap();
     assert!(client.arc(Resuming, Stop).is_err());
-}
-
-#[test]
-fn all_memory_that_may_be_written_is_reported_as_written() {
-    let mut client = Client::new(shape(Layout::Vf));
-    let read_only = DmaMap {
-        prot: DmaProt::Read,
-        ..client.window(RAM_LEN, 0x1000, Some(sealed(0x1000)))
-    };
-    client.front.dma_map(read_only).unwrap();
-    assert_eq!(client.front.start(0x2000, &[]), Ok(0x2000));
-    let writable: Vec<_> = client.front.vdev.lock().composition.writable().collect();
-    assert_eq!(writable, [(0, RAM_LEN)]);
-    client.front.stop();
 }
 
 proptest! {
