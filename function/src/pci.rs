@@ -181,6 +181,7 @@ impl ConfigSpace {
         ConfigBuilder::new(id)
             .bar64(0, layout.bar0_len())
             .class(0x02_0000)
+            .subsystem(PciId { device: 0, ..id })
             .conventional()
             .bar64(3, siov::BAR3_LEN.into())
             .capability(Capability::Msix {
@@ -345,6 +346,7 @@ mod tests {
             (0x02_0000, 0x0002_0011)
         );
         assert_eq!((read32(&c, 0x44), read32(&c, 0x48)), (3, 0x2003));
+        assert_eq!(read32(&c, 0x2C), 0x8086, "the subsystem: 8086:0000");
         c.write(0x1C, &[0xFF; 4]);
         assert_eq!(read32(&c, 0x1C), 0xFFFF_C00C);
         let many = ConfigSpace::composed(SIOV_ID, 513, siov, serial).err();
