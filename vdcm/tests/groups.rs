@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use adit_function::control::AdiLimits;
 use adit_nic::mac::MacAddr;
 use adit_nic::runtime::Setup;
-use adit_uapi::virtchnl2::{op, queue_type, QueueVector, QueueVectorMaps};
+use adit_uapi::virtchnl2::{
+    op, queue_model, queue_type, ConfigRxQueues, QueueVector, QueueVectorMaps, RxqInfo,
+};
 use adit_vdcm::embedded::EmbeddedNic;
 use adit_vdcm::manager::{Manager, ManagerOptions};
 use adit_vdcm::protocol::{ErrorCode, Limits, Spec, VdevState};
@@ -189,27 +191,45 @@ fn a_queue_cannot_use_what_is_of_another_adi() {
     let daemon = Daemon::start();
     let socket = daemon.create(grouped("group"));
     let mut driver = Driver::start(&socket);
-    let map = QueueVector {
-        // A queue of the second ADI, and the first vector, which is one of the first ADI.
+    // The last queue is one of the second ADI, the first buffer queue one of the first.
+    let config = RxqInfo {
         queue_id: U32::new(u32::from(QUEUES) - 1),
-        vector_id: driver.vf.vectors.start_vector_id,
-        queue_type: U32::new(queue_type::RX),
-        ..QueueVector::default()
+        type_: U32::new(queue_type::RX),
+        model: U16::new(queue_model::SPLIT),
+        ..RxqInfo::default()
     };
-    let header = QueueVectorMaps {
-        num_qv_maps: U16::new(1),
-        ..QueueVectorMaps::default()
+    let header = ConfigRxQueues {
+        num_qinfo: U16::new(1),
+        ..ConfigRxQueues::default()
     };
-    let message = [header.as_bytes(), map.as_bytes()].concat();
-    let refused = driver.vf.ok(op::MAP_QUEUE_VECTOR, &message);
+    let message = [header.as_bytes(), config.as_bytes()].concat();
+    let refused = driver.vf.ok(op::CONFIG_RX_QUEUES, &message);
     let text = refused.unwrap_err().to_string();
     assert!(text.contains("refused"), "{text}");
     let stats = daemon.manager.stats("group").unwrap();
-    assert_eq!(stats.requests_refused.get("DataPlane"), Some(&1));
-    assert_eq!(stats.adis[0].refused, 1);
-    let trace = daemon.manager.trace("group", 0, 1_000).unwrap();
-    let trace = format!("{trace:?}");
-    assert!(trace.contains("both must be of one ADI"), "{trace}");
+    assert_eq!(stats.requests_refused.values().sum::<u64>(), 1);
+    assert_all(&flows(&mut driver, &daemon.wire));
+}
+
+#[test]
+fn all_queues_interrupt_by_one_vector() {
+    let daemon = Daemon::start();
+    let socket = daemon.create(grouped("group"));
+    let mut driver = Driver::start(&socket);
+    let first = driver.vf.vectors.start_vector_id;
+    let map = |queue| QueueVector {
+        queue_id: U32::new(queue),
+        vector_id: first,
+        queue_type: U32::new(queue_type::RX),
+        ..QueueVector::default()
+    };
+    let maps: Vec<_> = (0..u32::from(QUEUES)).map(map).collect();
+    let header = QueueVectorMaps {
+        num_qv_maps: U16::new(QUEUES),
+        ..QueueVectorMaps::default()
+    };
+    let message = [header.as_bytes(), maps.as_bytes()].concat();
+    driver.vf.ok(op::MAP_QUEUE_VECTOR, &message).unwrap();
     assert_all(&flows(&mut driver, &daemon.wire));
 }
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The entry point of the control plane's fuzz target, and the invariants that it checks.
 
+use std::collections::BTreeMap;
+
 use adit_uapi::mailbox::MAX_BUF_LEN;
-use adit_uapi::virtchnl2::adi::op as adi_op;
+use adit_uapi::virtchnl2::adi::{op as adi_op, GROUP_VECTOR};
 use adit_uapi::virtchnl2::op;
 
 use super::filters::MAX_ADDRESSES;
@@ -76,6 +78,16 @@ pub fn fuzz_control(data: &[u8]) {
 impl Control {
     /// Panics unless the state of both planes agrees.
     pub(crate) fn check(&mut self, dp: &mut MockDataPlane) {
+        let own = u32::from(self.profile.vports());
+        let ids: Vec<u32> = self.adis.iter_mut().map(|(id, _)| id).collect();
+        // The vectors of each ADI's group, in their order in it.
+        let of_groups: BTreeMap<u32, Vec<VectorId>> = ids
+            .into_iter()
+            .map(|id| {
+                let vector = |n| self.vector_of_group(VportId(own + id), GROUP_VECTOR | n);
+                (own + id, (0..).map_while(vector).collect())
+            })
+            .collect();
         let (mut running, mut mapped, mut set_up) = (0, 0, 0);
         let mut vports: Vec<(u32, &mut Vport)> = Vec::new();
         for (id, vport) in (0..).zip(&mut self.vports) {
@@ -89,7 +101,6 @@ impl Control {
             assert!(forwarding.addresses.len() <= MAX_ADDRESSES);
             vports.push((id, vport));
         }
-        let own = u32::from(self.profile.vports());
         assert_eq!(self.adis.iter_mut().count(), dp.adis.len());
         let rx_queues = self.adis.rx_queues();
         for (id, adi) in self.adis.iter_mut() {
@@ -105,6 +116,7 @@ impl Control {
         }
         for (id, vport) in vports {
             let adi = vport.adi;
+            let of_group = of_groups.get(&id).map_or(&[][..], Vec::as_slice);
             for kind in KINDS {
                 for index in vport.queues.allocated(kind) {
                     let queue = QueueId { kind, index };
@@ -124,12 +136,15 @@ impl Control {
                     assert!(configured.is_none_or(|q| q.vport == VportId(id)));
                     let vector = dp.vectors.get(&queue).map(|mapping| mapping.vector);
                     let device = |v: u16| match adi {
+                        Some(_) if v & GROUP_VECTOR != 0 => {
+                            of_group[usize::from(v & !GROUP_VECTOR)]
+                        }
                         Some(adi) => adi.first_vector.nth(v),
                         None => VectorId::from(v),
                     };
                     assert_eq!(vector, slot.vector.map(device), "{queue:?}");
                     assert!(slot.vector.is_none_or(|v| match adi {
-                        Some(adi) => v < adi.vectors,
+                        Some(adi) => v & GROUP_VECTOR != 0 || v < adi.vectors,
                         None => self.vectors.allocated(v),
                     }));
                     running += usize::from(slot.state == State::Enabled);

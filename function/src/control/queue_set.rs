@@ -300,11 +300,11 @@ impl QueueSet {
         }
     }
 
-    /// Unmaps a vector from all queues.
-    pub(super) fn unmap(&mut self, vector: u16, dp: &mut impl DataPlane) {
+    /// Unmaps vectors from all queues.
+    pub(super) fn unmap(&mut self, which: impl Fn(u16) -> bool, dp: &mut impl DataPlane) {
         for (kind, block) in KINDS.into_iter().zip(&mut self.blocks) {
             for (index, slot) in (block.first..).zip(&mut block.slots) {
-                if slot.vector == Some(vector) {
+                if slot.vector.is_some_and(&which) {
                     (slot.vector, slot.itr) = (None, 0);
                     dp.map_vector(QueueId { kind, index }, None);
                 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Queue operations: configure, enable, disable, add, delete, map to vectors.
 
+use adit_uapi::virtchnl2::adi::GROUP_VECTOR;
 use adit_uapi::virtchnl2::{
     AddQueues, ConfigRxQueues, ConfigTxQueues, DelEnaDisQueues, QueueChunk, QueueRegChunks,
     QueueVector, QueueVectorMaps, RxqInfo, TxqInfo,
@@ -188,10 +189,12 @@ impl Control {
         Ok(())
     }
 
-    /// The data plane's number of a vector of a vport: an ADI's own, or one that was allocated.
+    /// The data plane's number of a vector of a vport: an ADI's own, one of its group's, or one that was
+    /// allocated.
     fn device_vector(&mut self, vport: VportId, vector: u16) -> Result<Option<VectorId>, Refusal> {
         let own = self.vport(vport)?.adi;
         Ok(match own {
+            Some(_) if vector & GROUP_VECTOR != 0 => self.vector_of_group(vport, vector),
             Some(adi) => (vector < adi.vectors).then(|| adi.first_vector.nth(vector)),
             None => self
                 .vectors

@@ -116,7 +116,7 @@ impl Control {
                 self.vectors.taken[usize::from(vector)] = false;
                 self.adis.remove_rings_of(vector, dp);
                 for vport in self.vports.iter_mut().flatten() {
-                    vport.queues.unmap(vector, dp);
+                    vport.queues.unmap(|used| used == vector, dp);
                 }
             }
         }

@@ -47,7 +47,7 @@ mod state;
 pub use cause::{cause_reason, CauseEntry, ConfigAdiCauseRing};
 pub use doorbells::{doorbell_flags, ConfigAdiDoorbells};
 pub use fault::{fault_flags, fault_reason, AdiFault};
-pub use group::AdiGroup;
+pub use group::{AdiGroup, GROUP_VECTOR};
 pub use state::{
     queue_state_flags, vector_state_flags, AdiQueueState, AdiQueueStates, AdiVectorState,
     AdiVectorStates, SuspendAdi,

@@ -4,7 +4,7 @@
 use adit_function::dataplane::QueueKind;
 use adit_uapi::virtchnl2::adi::{
     fault_reason, op as adi_op, AdiFault, AdiQueueState, AdiQueueStates, AdiVectorState,
-    AdiVectorStates, SuspendAdi,
+    AdiVectorStates, SuspendAdi, GROUP_VECTOR,
 };
 use adit_uapi::virtchnl2::{
     op, queue_type, ConfigRxQueues, ConfigTxQueues, DelEnaDisQueues, MacAddrList, QueueChunk,
@@ -321,16 +321,13 @@ fn vector_maps(parts: &Parts, payload: &[u8]) -> Result<Vec<Routed>> {
         let (member, queue_id) = place(parts, map.queue_type, map.queue_id)?;
         let vector = map.vector_id.get();
         let (owner, own) = parts.vector(vector).ok_or(Unroutable::NoVector(vector))?;
-        if owner != member {
-            return Err(Unroutable::Apart {
-                what: "vector",
-                other: vector,
-                queue: map.queue_id.get(),
-            });
-        }
+        let vector = match owner == member {
+            true => own,
+            false => GROUP_VECTOR | vector,
+        };
         let own = QueueVector {
             queue_id,
-            vector_id: U16::new(own),
+            vector_id: U16::new(vector),
             ..*map
         };
         let header = QueueVectorMaps {

@@ -4,7 +4,7 @@ use adit_function::dataplane::QueueKind;
 use adit_function::memory::WriteLog;
 use adit_uapi::virtchnl2::adi::{
     fault_reason, op as adi_op, AdiFault, AdiQueueState, AdiQueueStates, AdiVectorStates,
-    SuspendAdi,
+    SuspendAdi, GROUP_VECTOR,
 };
 use adit_uapi::virtchnl2::{
     op, queue_type, ConfigRxQueues, ConfigTxQueues, DelEnaDisQueues, QueueChunk, QueueVector,
@@ -207,7 +207,7 @@ fn queues_stop_in_one_message_for_each_member() {
 }
 
 #[test]
-fn a_queue_is_mapped_to_a_vector_of_its_own_adi() {
+fn a_queue_is_mapped_to_a_vector_of_its_own_adi_or_of_the_group() {
     let map = |queue, vector| {
         let map = QueueVector {
             queue_id: U32::new(queue),
@@ -221,12 +221,18 @@ fn a_queue_is_mapped_to_a_vector_of_its_own_adi() {
         };
         routed(op::MAP_QUEUE_VECTOR, &payload(header, &[map]))
     };
-    let messages = map(3, 2).unwrap();
-    let (_, rest) = header::<QueueVectorMaps>(&messages[0]);
-    let own = QueueVector::read_from_bytes(rest).unwrap();
-    assert_eq!((own.queue_id.get(), own.vector_id.get()), (212, 1));
-    let (what, other, queue) = ("vector", 0, 3);
-    assert_eq!(map(3, 0), Err(Unroutable::Apart { what, other, queue }));
+    for (queue, vector, expected) in [
+        (3, 2, (1, 212, 1)),
+        (3, 0, (1, 212, GROUP_VECTOR)),
+        (0, 0, (0, 200, 0)),
+        (0, 2, (0, 200, GROUP_VECTOR | 2)),
+    ] {
+        let messages = map(queue, vector).unwrap();
+        let (_, rest) = header::<QueueVectorMaps>(&messages[0]);
+        let own = QueueVector::read_from_bytes(rest).unwrap();
+        let seen = (messages[0].member, own.queue_id.get(), own.vector_id.get());
+        assert_eq!(seen, expected, "queue {queue}, vector {vector}");
+    }
     assert_eq!(map(3, 3), Err(Unroutable::NoVector(3)));
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A machine whose NICs are devices that the vDCM composes out of ADIs. The first is driven by stock
-//! `idpf` like the NIC's own function; the second has the id of a VF, by which DPDK finds its device, and
-//! the third the queues of two ADIs.
+//! `idpf` like the NIC's own function; the others have the id of a VF, by which DPDK finds its device, and
+//! the third has the queues of two ADIs.
 
 use std::fs;
 
@@ -50,15 +50,15 @@ pub(super) fn config(machine: GuestConfig, programs: &Programs) -> GuestConfig {
     }
 }
 
-/// Adds the second device, which has the id of a VF, and the third, out of a group of two ADIs, to the
-/// machine with the first.
+/// Adds the second device, and the third, out of a group of two ADIs, to the machine with the first. Both
+/// have the id of a VF.
 pub(super) fn with_others(machine: GuestConfig) -> GuestConfig {
     let mut nics = machine.nics;
     if let Some(Nic::Composed { daemon, .. }) = nics.first() {
         let id = r#"pci_id = "8086:145c""#.to_owned();
         let daemon = daemon.clone();
-        nics.push(Nic::composed(daemon.clone(), 1, &[id]));
-        nics.push(Nic::composed(daemon, 2, &["group = 2".to_owned()]));
+        nics.push(Nic::composed(daemon.clone(), 1, std::slice::from_ref(&id)));
+        nics.push(Nic::composed(daemon, 2, &[id, "group = 2".to_owned()]));
     }
     GuestConfig { nics, ..machine }
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Groups of ADIs, whose queues are those of one virtual port.
 
-use adit_uapi::virtchnl2::adi::AdiGroup;
+use adit_uapi::virtchnl2::adi::{AdiGroup, GROUP_VECTOR};
 use zerocopy::little_endian::U16;
 
 use super::super::queue_set::State;
 use super::super::{wire, Control, Refusal};
 use super::{Adi, Adis};
 use crate::dataplane::{DataPlane, QueueKind};
-use crate::ids::{AdiId, VportId};
+use crate::ids::{AdiId, VectorId, VportId};
 
 /// The maximum number of ADIs of a group, with its leader.
 pub const MAX_GROUP: u16 = 16;
@@ -74,6 +74,25 @@ impl Adis {
         }
     }
 
+    /// The data plane's number of a vector that is numbered among those of an ADI's group
+    /// ([`GROUP_VECTOR`]); `None` if there is no such vector or group.
+    pub(super) fn vector_of_group(&self, id: AdiId, vector: u16) -> Option<VectorId> {
+        let leader = self.get(id).ok()?.group.leader.unwrap_or(id);
+        let members = &self.get(leader).ok()?.group.members;
+        if members.is_empty() {
+            return None;
+        }
+        let mut number = vector & !GROUP_VECTOR;
+        for &id in std::iter::once(&leader).chain(members) {
+            let own = self.get(id).ok()?.vport.adi?;
+            match number.checked_sub(own.vectors) {
+                None => return Some(own.first_vector.nth(number)),
+                Some(rest) => number = rest,
+            }
+        }
+        None
+    }
+
     /// Checks that ADIs can be the members of a group with this leader.
     fn check_group(&self, id: AdiId, members: &[AdiId]) -> Result<(), Refusal> {
         let leader = self.get(id)?;
@@ -119,6 +138,7 @@ impl Control {
         let leader = AdiId(header.adi_id.get());
         let members: Vec<_> = ids.iter().map(|id| AdiId(id.get())).collect();
         self.adis.check_group(leader, &members)?;
+        self.unmap_vectors_of_group(leader, dp);
         self.group(leader, members, dp);
         Ok(())
     }
@@ -185,8 +205,28 @@ impl Control {
             None if group.members.is_empty() => return Ok(()),
             None => (id, Vec::new()),
         };
+        self.unmap_vectors_of_group(leader, dp);
         self.group(leader, left, dp);
         Ok(())
+    }
+
+    /// Unmaps the queues of a group from vectors that are numbered among those of the group.
+    fn unmap_vectors_of_group(&mut self, leader: AdiId, dp: &mut impl DataPlane) {
+        for id in self.adis.led_by(leader).unwrap_or_default() {
+            if let Some(adi) = self.adis.get_mut(id) {
+                let queues = &mut adi.vport.queues;
+                queues.unmap(|vector| vector & GROUP_VECTOR != 0, dp);
+            }
+        }
+    }
+
+    /// The data plane's number of a vector that is numbered among those of the group of a vport's ADI.
+    pub(in super::super) fn vector_of_group(
+        &self,
+        vport: VportId,
+        vector: u16,
+    ) -> Option<VectorId> {
+        self.adis.vector_of_group(self.adi_of(vport)?, vector)
     }
 
     /// The number of RX queues of the members of the group that an ADI leads.

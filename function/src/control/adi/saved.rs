@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Saves and restores ADIs.
 
-use adit_uapi::virtchnl2::adi::VLAN_MAX;
+use adit_uapi::virtchnl2::adi::{GROUP_VECTOR, VLAN_MAX};
 
 use super::super::filters::MAX_ADI_ADDRESSES;
 use super::super::queue_set::{Counts, QueueSet};
@@ -76,6 +76,12 @@ impl Control {
                 return invalid(&format!(".list[{n}].members"), problem);
             }
         }
+        for (n, one) in saved.list.iter().enumerate() {
+            if let Some(vector) = adis.lacking_vector(one) {
+                let problem = format!("vector {vector:#x}: the ADI's group does not have it");
+                return invalid(&format!(".list[{n}].vport.queues"), problem);
+            }
+        }
         Ok(adis)
     }
 
@@ -108,7 +114,13 @@ impl Control {
                 Step::of(vport, dp).run("suspending", |dp| dp.set_suspended(vport, true))?;
             }
             let first = VectorId(first + one.first_pair);
-            apply(&one.vport, &self.profile, |vector| first.nth(vector), dp)?;
+            let number = |vector| {
+                let of_group = self.adis.vector_of_group(AdiId(one.id), vector);
+                // A vector of a group has been checked.
+                let of_group = of_group.filter(|_| vector & GROUP_VECTOR != 0);
+                of_group.unwrap_or_else(|| first.nth(vector))
+            };
+            apply(&one.vport, &self.profile, number, dp)?;
         }
         let own = u32::from(self.profile.vports());
         for leader in saved.list.iter().filter(|one| !one.members.is_empty()) {
@@ -193,7 +205,8 @@ impl Adis {
             addresses: MAX_ADI_ADDRESSES,
             rx_queues: MAX_GROUP * MAX_PAIRS,
             has_default_table: true,
-            has_vector: &|vector| vector < saved.vectors,
+            // Those of its group are checked when there are groups.
+            has_vector: &|vector| vector & GROUP_VECTOR != 0 || vector < saved.vectors,
         };
         let queues = QueueSet::of_adi(profile, config.first_pair, counts);
         let at = format!("control.adis.list[{n}].vport");
@@ -294,6 +307,16 @@ impl Adis {
             ring: saved.ring,
         };
         Ok((config, counts))
+    }
+
+    /// The vector that a queue of a saved ADI is mapped to, and its group does not have.
+    fn lacking_vector(&self, saved: &AdiSnapshot) -> Option<u16> {
+        let queues = saved.vport.queues.iter();
+        let mut vectors = queues.filter_map(|queue| Some(queue.vector.as_ref()?.vector));
+        vectors.find(|&vector| {
+            let of_group = || self.vector_of_group(AdiId(saved.id), vector);
+            vector & GROUP_VECTOR != 0 && of_group().is_none()
+        })
     }
 
     /// Makes ADIs that have been added the members of a saved one that leads them; returns what is

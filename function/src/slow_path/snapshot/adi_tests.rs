@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! ADIs that are saved, restored and saved again are the same; impossible ones are refused.
 
-use adit_uapi::virtchnl2::adi::{op as adi_op, NonFlexDestroyAdi, SuspendAdi};
-use adit_uapi::virtchnl2::{op, promisc, PromiscInfo, RssLut};
+use adit_uapi::virtchnl2::adi::{op as adi_op, NonFlexDestroyAdi, SuspendAdi, GROUP_VECTOR};
+use adit_uapi::virtchnl2::{op, promisc, PromiscInfo, QueueVector, QueueVectorMaps, RssLut};
 use proptest::prelude::*;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::IntoBytes;
@@ -10,7 +10,7 @@ use zerocopy::IntoBytes;
 use super::fuzz::{function, used, with_adis, QUEUES};
 use super::*;
 use crate::control::mock::MockDataPlane;
-use crate::dataplane::QueueConfig;
+use crate::dataplane::{QueueConfig, QueueKind};
 use crate::snapshot::{AdiSnapshot, AdisSnapshot};
 use crate::testing::adi::{wanted, CreatedAdi};
 use crate::testing::driver::{extra_addresses, message, Driver};
@@ -202,6 +202,19 @@ fn groups_and_the_next_id_are_restored() {
         let [a, b, c] = [1, 2, 3].map(|pasid| driver.create_adi(pasid, &wanted(1)));
         driver.group_adis(b.id, &[c.id, a.id]);
         driver.bring_up_adi(&b);
+        // To the vector of the last one.
+        let map = QueueVector {
+            queue_id: U32::new(b.first(QueueKind::Rx)),
+            vector_id: U16::new(GROUP_VECTOR | 2),
+            queue_type: U32::new(QueueKind::Rx as u32),
+            ..QueueVector::default()
+        };
+        let header = QueueVectorMaps {
+            vport_id: U32::new(b.vport),
+            num_qv_maps: U16::new(1),
+            ..QueueVectorMaps::default()
+        };
+        driver.ok(op::MAP_QUEUE_VECTOR, &message(&header, &[map]));
         driver.ok(op::ENABLE_VPORT, b.named().as_bytes());
         suspend(driver, &b);
     });
@@ -248,7 +261,7 @@ fn refused(change: impl FnOnce(&mut AdisSnapshot)) -> String {
 #[test]
 fn adis_that_are_impossible_are_refused_for_their_reason() {
     type Change = fn(&mut AdisSnapshot);
-    let cases: [(&str, Change); 28] = [
+    let cases: [(&str, Change); 29] = [
         ("adis.next: 5: at most 4", |s| s.next = 5),
         ("adis.rings: ring 64: there are 64", |s| {
             s.rings.insert(64, 1);
@@ -330,6 +343,13 @@ fn adis_that_are_impossible_are_refused_for_their_reason() {
             "list[0].vport.rss_lut: it has 512 entries below 1024",
             |s| {
                 s.list[0].vport.rss_lut = vec![1024; 512];
+            },
+        ),
+        (
+            "list[0].vport.queues: vector 0x8000: the ADI's group",
+            |s| {
+                let vector = &mut s.list[0].vport.queues[0].vector;
+                vector.as_mut().unwrap().vector = GROUP_VECTOR;
             },
         ),
         ("list[1].members: 3: there is no such ADI", |s| {

@@ -4,7 +4,7 @@
 use std::fs::File;
 
 use adit_function::vport::{RSS_KEY_LEN, RSS_LUT_LEN};
-use adit_uapi::virtchnl2::adi::{op as adi_op, AdiCaps, AdiGroup, SuspendAdi};
+use adit_uapi::virtchnl2::adi::{op as adi_op, AdiCaps, AdiGroup, SuspendAdi, GROUP_VECTOR};
 use adit_uapi::virtchnl2::{RssKey, RssLut, VportStats};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -456,4 +456,48 @@ fn the_pages_of_a_group_are_one_file() {
     let wrong = [Run { pages: 3, at: 0 }];
     let (owner, _) = &mut group.leader;
     assert!(owner.adi.place_pages(next, &wrong).is_err());
+}
+
+#[test]
+fn a_queue_of_a_group_interrupts_by_a_vector_of_another_adi() {
+    let mut bench = Bench::new();
+    let mut group = Group::new(&bench.nic);
+    let sent = frame(STRANGER, group.mac(), 1);
+    let Group { leader, member } = &mut group;
+    let map = |(owner, driver): &mut (Owner, AdiDriver), vector| {
+        let message = driver.vector_map(vector);
+        let mapped = (owner.adi).request(op::MAP_QUEUE_VECTOR, &message, &mut Vec::new());
+        mapped.is_ok()
+    };
+    assert!(map(member, GROUP_VECTOR) && !map(member, GROUP_VECTOR | 2));
+    let mut alone = owner(&bench.nic);
+    assert!(!map(&mut alone, GROUP_VECTOR));
+    let signalled = |bench: &mut Bench, leader: &(Owner, _), member: &mut (Owner, AdiDriver)| {
+        for owner in [&leader.0, &member.0] {
+            signals(owner.interrupts.as_fd());
+        }
+        member.1.send(&mut member.0, &sent);
+        bench.poll();
+        [&leader.0, &member.0].map(|owner| signals(owner.interrupts.as_fd()))
+    };
+    member.1.arm(&mut member.0);
+    leader.1.arm(&mut leader.0);
+    assert_eq!(signalled(&mut bench, leader, member), [1, 0]);
+    // A reset of the leader keeps it, as it keeps the group.
+    leader.0.adi.reset().unwrap();
+    leader.1.up(&mut leader.0);
+    leader.1.arm(&mut leader.0);
+    assert_eq!(signalled(&mut bench, leader, member), [1, 0]);
+    // The end of the group ends it: the next ADI in the place of the leader is another's.
+    let place = leader.0.adi.created().first_queues;
+    assert!(bench.nic.destroy_adi(id(leader)));
+    let mut next = owner(&bench.nic);
+    assert_eq!(next.0.adi.created().first_queues, place);
+    signals(next.0.interrupts.as_fd());
+    next.1.arm(&mut next.0);
+    let own = frame(STRANGER, member.1.mac(), 2);
+    member.1.send(&mut member.0, &own);
+    bench.poll();
+    assert!(member.1.completion(&member.0).is_some());
+    assert_eq!(signals(next.0.interrupts.as_fd()), 0);
 }

@@ -3,6 +3,10 @@
 
 use zerocopy::little_endian::U16;
 
+/// Set in [`QueueVector::vector_id`](crate::virtchnl2::QueueVector) for a queue of a group: the other bits
+/// number the vectors of all its ADIs, the leader's first, then those of the members in their order.
+pub const GROUP_VECTOR: u16 = 1 << 15;
+
 wire! {
     /// Sets the members of an ADI's group, with the ADI as its leader; `num_members` × id of an ADI
     /// follow. Without members, the group ends. A message of the PF, which has the permission of the
@@ -13,6 +17,9 @@ wire! {
     /// members in their order; TX queues likewise. A member keeps its PASID, its vectors, its faults
     /// and the messages about its queues. It is suspended and resumed with the leader, and its vport
     /// cannot be enabled: SUSPEND_ADI, RESUME_ADI and ENABLE_VPORT for it are refused with EACCES.
+    ///
+    /// A queue can be mapped to a vector of another ADI of the group ([`GROUP_VECTOR`]). When the members
+    /// change, such queues are unmapped.
     ///
     /// RESET_ADI leaves a group as it is, so that a table can name queues that do not run: frames for
     /// them are dropped. The destruction of a member removes its queues from the group, that of the
