@@ -8,6 +8,7 @@ use adit_uapi::{
     vfio::{
         adi_state,
         AdiInfo,
+        MailboxReply,
         MailboxRequest,
         INFO_MAGIC,
         INFO_VERSION,
@@ -98,9 +99,12 @@ pub(super) fn read(state: &State, offset: i64, to: UserPtr, len: usize) -> Resul
         }
         Content::Mailbox => {
             state.check_alive()?;
-            let owner = state.owner.lock();
-            let part = part(&owner.reply, at, len);
-            writer.write_slice(part).map(|()| part.len())
+            let len = len.min(MailboxReply::LEN + MAX_PAYLOAD_LEN);
+            let mut copy = KVec::with_capacity(len, GFP_KERNEL)?;
+            copy.extend_from_slice(part(&state.owner.lock().reply, at, len), GFP_KERNEL)?;
+            // Not under the lock: a fault of the owner's memory (userfaultfd, FUSE) lasts for as
+            // long as the owner wants, and unmapping waits for the lock.
+            writer.write_slice(&copy).map(|()| copy.len())
         }
         Content::Registers(_) | Content::Memory => Err(EINVAL),
     }

@@ -6,7 +6,7 @@
 # TIMEOUT: 150
 . "$SELFTEST_LIB/adi.sh"
 . "$SELFTEST_LIB/memory.sh"
-plan 8
+plan 9
 check "adit is bound to the NIC" adi_start
 check "two ADIs are created" eval 'adi_create 1 && adi_create 2'
 check "invalid calls are refused" python3 "$SELFTEST_LIB/adi_hostile.py" "$(adi_device 1)" "${SECONDS_OF_CALLS:-8}"
@@ -15,6 +15,8 @@ check "memory can be registered while another process unmaps it" \
     python3 "$SELFTEST_LIB/adi_race.py" "$(adi_device 1)" 4
 check "several processes can unmap registered memory at the same time" \
     python3 "$SELFTEST_LIB/adi_unmappers.py" "$(adi_device 1)" 5
+check "a read whose page fault nobody handles does not hold up an unmapping" \
+    python3 "$SELFTEST_LIB/adi_stalled_read.py" "$(adi_device 1)"
 check_equal "no page is pinned after the races" "$(pinned)" "$before"
 adit ping --adi "$(adi_device 2)" --ip 10.99.0.4 -q &
 # It takes seconds to start on a machine under load.
