@@ -247,7 +247,8 @@ impl Adi {
 
     /// Sends a request that quiesces this ADI or part of it. It may be dead already: its queues run
     /// until it is destroyed. Fails with `EIO` once the device no longer has it or was reset; then
-    /// it does no DMA, either.
+    /// it does no DMA, either. Nor does a device that does not reply, which is reset
+    /// ([`ControlPlane::request_if()`]), unless its registers cannot be reached.
     pub(crate) fn quiesce(&self, op: u32, payload: &[u8]) -> Result<KVVec<u8>> {
         self.control.request_if(|| self.is_present(), op, payload)
     }
@@ -273,8 +274,8 @@ impl Adi {
 
     /// Makes the device forget the translations of memory that was unmapped from this ADI while its
     /// queues were running: none of them is used for an access after this returns. (An ordinary
-    /// message suffices, see `adit_uapi::virtchnl2::adi`.) If the device does not reply, it was
-    /// reset or removed, and does no DMA.
+    /// message suffices, see `adit_uapi::virtchnl2::adi`.) If the device does not reply, see
+    /// [`Self::quiesce()`].
     pub(crate) fn forget_translations(&self) {
         let message = messages::get_fault(self.id(), 0);
         let _ = self.quiesce(op::GET_ADI_FAULT, message.as_bytes());

@@ -13,6 +13,7 @@ use adit_uapi::virtchnl2::{
     status,
     GetCapabilities, //
 };
+use core::mem::ManuallyDrop;
 use kernel::{
     device::{
         Bound,
@@ -54,10 +55,78 @@ pub(crate) struct ControlPlane {
     version: (u32, u32),
     /// Physical address and length of BAR0.
     bar: (u64, u64),
-    /// `None` while the function is reset, and once it is removed or unbound.
     #[pin]
-    mailbox: Mutex<Option<Mailbox>>,
+    mailbox: Mutex<Slot>,
     listener: Arc<dyn Listener>,
+}
+
+/// Place for the mailbox of a function. The device may write to the memory of a mailbox until the
+/// function is reset, even when it has not replied for long: so the memory is freed after a reset
+/// that the device has confirmed, and never without one.
+struct Slot {
+    mailbox: Option<ManuallyDrop<Mailbox>>,
+    /// Set while the mailbox may be used: not while the function is reset, nor once it is removed or
+    /// unbound.
+    running: bool,
+}
+
+impl Slot {
+    const fn new() -> Self {
+        Self {
+            mailbox: None,
+            running: false,
+        }
+    }
+
+    /// Returns the mailbox if it may be used.
+    fn running(&mut self) -> Option<&mut Mailbox> {
+        self.mailbox.as_deref_mut().filter(|_| self.running)
+    }
+
+    /// Resets the function and frees the mailbox. If the device does not confirm the reset, the
+    /// memory is kept for a later one.
+    fn stop(&mut self, regs: &Registers) -> Result {
+        self.running = false;
+        regs.reset_function()?;
+        if let Some(old) = self.mailbox.take() {
+            drop(ManuallyDrop::into_inner(old));
+        }
+        Ok(())
+    }
+
+    /// Resets the function and sets its mailbox up, which may be used once `negotiate` has
+    /// succeeded with it.
+    fn start<T>(
+        &mut self,
+        dev: &Device<Bound>,
+        regs: &Registers,
+        negotiate: impl FnOnce(&mut Mailbox) -> Result<T>,
+    ) -> Result<T> {
+        self.stop(regs)
+            .inspect_err(|error| dev_err!(dev, "function was not reset: {error:?}\n"))?;
+        let mailbox = self
+            .mailbox
+            .insert(ManuallyDrop::new(Mailbox::new(dev, regs)?));
+        let result = negotiate(mailbox);
+        match &result {
+            Ok(_) => self.running = true,
+            // A message may be unanswered, and its reply to come.
+            Err(_) => {
+                if let Err(error) = self.stop(regs) {
+                    warn_kept(dev, error);
+                }
+            }
+        }
+        result
+    }
+}
+
+/// Logs that memory of a mailbox is kept.
+fn warn_kept(dev: &Device, error: Error) {
+    dev_warn!(
+        dev,
+        "function was not reset ({error:?}): keeping memory that it may write to\n"
+    );
 }
 
 impl ControlPlane {
@@ -69,10 +138,12 @@ impl ControlPlane {
         listener: Arc<dyn Listener>,
     ) -> Result<Arc<Self>> {
         let dev = pdev.as_ref();
-        let mut mailbox = start_mailbox(dev, &regs)?;
-        let version = negotiate(dev, &regs, &mut mailbox)?;
-        let caps = read_caps(dev, &regs, &mut mailbox)?;
         let bar = (pdev.resource_start(0)?, pdev.resource_len(0)?);
+        let mut started = Slot::new();
+        let (version, caps) = started.start(dev, &regs, |mailbox| {
+            let version = negotiate(dev, &regs, mailbox)?;
+            Ok((version, read_caps(dev, &regs, mailbox)?))
+        })?;
         Arc::pin_init(
             pin_init!(Self {
                 pdev: pdev.into(),
@@ -80,7 +151,7 @@ impl ControlPlane {
                 caps,
                 version,
                 bar,
-                mailbox <- new_mutex!(Some(mailbox)),
+                mailbox <- new_mutex!(started),
                 listener,
             }),
             GFP_KERNEL,
@@ -133,15 +204,22 @@ impl ControlPlane {
         op: u32,
         payload: &[u8],
     ) -> Result<KVVec<u8>> {
-        let mut mailbox = self.mailbox.lock();
-        let mailbox = (*mailbox).as_mut().ok_or(EIO)?;
+        let mut slot = self.mailbox.lock();
+        let mailbox = slot.running().ok_or(EIO)?;
         if !still() {
             return Err(EIO);
         }
+        let was_lost = mailbox.is_lost();
         let result = transact(mailbox, &self.regs, op, payload);
         if result.is_err() && mailbox.is_lost() {
-            // No reset was announced: the device died, or was unplugged. Notified under the lock:
-            // later, a restart may have restored the ADIs, which the device then has.
+            // No reset was announced: the device died, or was unplugged. Its queues may still run,
+            // and their users are about to release the memory, so they are stopped if the
+            // device still obeys its registers.
+            if !was_lost {
+                let _ = self.regs.reset_function();
+            }
+            // Notified under the lock: later, a restart may have restored the ADIs, which the
+            // device then has.
             self.listener.lost();
         }
         result
@@ -162,39 +240,30 @@ impl ControlPlane {
     }
 
     /// Resets the function, after which it does no DMA, and frees the mailbox: requests fail from
-    /// then on. The listener is not notified.
-    pub(crate) fn stop(&self) {
-        let mut mailbox = self.mailbox.lock();
-        if self.regs.reset_function().is_err() {
-            dev_warn!(self.pdev, "function reset timed out\n");
-        }
-        *mailbox = None;
+    /// then on, also if this fails, since the device does not confirm the reset. The listener is not
+    /// notified.
+    pub(crate) fn stop(&self) -> Result {
+        self.mailbox
+            .lock()
+            .stop(&self.regs)
+            .inspect_err(|error| warn_kept((*self.pdev).as_ref(), *error))
     }
 
     /// Resets the function and sets up its mailbox again after [`Self::stop()`].
     pub(crate) fn start(&self, dev: &Device<Bound>) -> Result {
-        {
-            let mut mailbox = self.mailbox.lock();
-            let mut fresh = start_mailbox(dev, &self.regs)?;
-            negotiate(dev, &self.regs, &mut fresh)?;
-            *mailbox = Some(fresh);
-        }
+        self.mailbox
+            .lock()
+            .start(dev, &self.regs, |it| negotiate(dev, &self.regs, it))?;
         self.arm(MAILBOX_VECTOR)
     }
 
     /// Receives the unsolicited messages in the mailbox.
     pub(crate) fn drain_mailbox(&self) {
-        if let Some(mailbox) = &mut *self.mailbox.lock() {
+        if let Some(mailbox) = self.mailbox.lock().running() {
             // If the mailbox fails, the next sender gets the error.
             let _ = mailbox.drain(&self.regs);
         }
     }
-}
-
-fn start_mailbox(dev: &Device<Bound>, regs: &Registers) -> Result<Mailbox> {
-    regs.reset_function()
-        .inspect_err(|_| dev_err!(dev, "function reset timed out\n"))?;
-    Mailbox::new(dev, regs)
 }
 
 /// Sends the messages that must come first: `VERSION`, and `GET_CAPS`, which requests no

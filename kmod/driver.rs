@@ -141,8 +141,8 @@ fn start_rings(
             ThreadedIrq::new(pdev, vector, c"adit-causes", ring.clone())?,
             GFP_KERNEL,
         )?;
+        pf.add_ring(ring.clone())?;
         ring.start()?;
-        pf.add_ring(ring)?;
     }
     Ok(irqs)
 }

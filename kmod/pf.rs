@@ -72,7 +72,7 @@ impl Pf {
         &self.adis
     }
 
-    /// Adds a cause ring that has been started.
+    /// Adds a cause ring, before it is started: it is freed only by [`Self::shut_down()`].
     pub(crate) fn add_ring(&self, ring: Arc<CauseRing>) -> Result {
         self.rings.lock().push(ring, GFP_KERNEL)?;
         Ok(())
@@ -100,15 +100,20 @@ impl Pf {
     /// Resets the function, which thereby loses the ADIs; their users are notified. Requests fail
     /// until [`Self::restart()`].
     pub(crate) fn stop(&self) {
-        self.control.stop();
+        // It is reset again by a restart, and has been warned about.
+        let _ = self.control.stop();
         self.adis.mark_lost();
     }
 
-    /// Stops the function permanently: the memory that the device wrote to is freed, too.
+    /// Stops the function permanently: the memory that the device wrote to is freed, too, unless the
+    /// device does not confirm that it is reset. Then it may write on, and the memory is leaked.
     pub(crate) fn shut_down(&self) {
-        self.control.stop();
+        let stopped = self.control.stop();
         let rings = core::mem::replace(&mut *self.rings.lock(), KVec::new());
-        drop(rings);
+        match stopped {
+            Ok(()) => drop(rings),
+            Err(_) => core::mem::forget(rings),
+        }
     }
 
     /// Resets the function and sets it up again, with the ADIs that it had. An ADI that the device

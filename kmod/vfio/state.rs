@@ -338,7 +338,7 @@ impl Owner {
     /// may still use a translation that it requested, as this one does for the length of a burst.)
     ///
     /// An ADI that is dead may be running until it is destroyed, and gets the message, too. If the
-    /// device does not reply, it was reset or removed, and does no DMA, either.
+    /// device does not reply, see [`Adi::quiesce()`].
     pub(super) fn disable_queues(&mut self, state: &State) {
         if !self.queues_enabled {
             return;
