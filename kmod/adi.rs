@@ -174,6 +174,11 @@ impl Adi {
         self.table.groups()
     }
 
+    /// Returns whether `other` is this ADI: two may have the same id, one after a reset of the other.
+    fn is(&self, other: &Self) -> bool {
+        core::ptr::eq(self, other)
+    }
+
     /// Returns its id in messages to the device.
     pub(crate) fn id(&self) -> AdiId {
         self.layout.adi_id

@@ -121,6 +121,8 @@ impl Pf {
     pub(crate) fn restart(&self, dev: &Device<Bound>) -> Result {
         let _creation = self.adis.lock_creation();
         self.stop();
+        // Even if this restart fails: ids are assigned anew by the next one.
+        self.adis.groups().forget();
         self.control.start(dev)?;
         let rings = self.rings.lock();
         if !rings.is_empty() {

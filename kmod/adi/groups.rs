@@ -14,7 +14,7 @@
 //! - A group that the device does not end makes its ADIs unusable until they are destroyed.
 //!
 //! A reset of the function ends all groups on the device, and its users have lost their ADIs by
-//! then; [`Groups::forget()`] is called before the ADIs are restored.
+//! then; [`Groups::forget()`] is called before another ADI can have the id of one of them.
 //!
 //! The lock of the groups is taken before the mailbox's and before those of ADIs and their users;
 //! the loss of the device, which is noticed under the mailbox's, therefore takes no part in it.
@@ -85,7 +85,7 @@ impl Groups {
     }
 
     /// Forgets all groups: a reset of the function has ended them, and no ADI is in use.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         let groups = core::mem::replace(&mut *self.by_adi.lock(), RBTree::new());
         drop(groups);
     }
@@ -167,13 +167,17 @@ impl Adi {
     pub(crate) fn leave_group(&self) {
         let table = &self.table;
         let mut groups = table.groups().by_adi.lock();
+        // By identity: if this one was not restored after a reset, its id may be another ADI's.
+        if !table.get(self.id()).is_some_and(|adi| self.is(&adi)) {
+            return;
+        }
         let Some(group) = groups.get(&self.id()).copied() else {
             return;
         };
         // The device has those that are in the table; of others it has no group, either.
         let adis = || group.adis().iter().filter_map(|id| table.get(*id));
         // From here on, requests of their users fail: nothing is enabled again after the resets.
-        for other in adis().filter(|adi| adi.id() != self.id()) {
+        for other in adis().filter(|adi| !self.is(adi)) {
             other.revoke_user();
         }
         // The leader first: while it is suspended, so are the members.

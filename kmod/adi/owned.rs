@@ -136,7 +136,6 @@ impl Drop for OwnedAdi {
 /// first ([`latest_first()`]). No ADI may be created meanwhile: see [`AdiTable::lock_creation()`].
 pub(crate) fn restore(table: &AdiTable) {
     let restart = table.count_restart();
-    table.groups().forget();
     let latest_before = |before| {
         let mut latest = None;
         table.for_each_owned(|adi| {
