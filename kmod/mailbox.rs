@@ -154,7 +154,7 @@ impl Mailbox {
     /// Sends a message and waits for its reply.
     ///
     /// Fails with `EIO` if the function was reset before or meanwhile, and with `ETIMEDOUT` if
-    /// there was no reply; no further message is sent then.
+    /// there was no reply; no further message is sent then. A failure with `ENOMEM` has sent none.
     pub(crate) fn transact(&mut self, regs: &Registers, op: u32, request: &[u8]) -> Result<Reply> {
         if self.lost {
             return Err(EIO);
@@ -163,12 +163,14 @@ impl Mailbox {
             self.lost = true;
             return Err(EIO);
         }
+        // Before it is sent: once it is, only the reply tells whether it was executed.
+        let mut payload = KVVec::with_capacity(MAX_BUF_LEN, GFP_KERNEL)?;
         self.cookie = self.cookie.wrapping_add(1);
         self.send(regs, op, request)?;
         let start: Instant<Monotonic> = Instant::now();
         let mut interval = POLL_MIN;
         loop {
-            while let Some((desc, payload)) = self.receive(regs)? {
+            while let Some(desc) = self.receive(regs, Some(&mut payload))? {
                 if desc.v_opcode() == op && desc.sw_cookie.get() == self.cookie {
                     return Ok(Reply {
                         status: desc.v_retval.get(),
@@ -198,7 +200,7 @@ impl Mailbox {
     /// Receives the unsolicited messages of the device; returns the number of events among them.
     pub(crate) fn drain(&mut self, regs: &Registers) -> Result<usize> {
         let mut count = 0;
-        while let Some((desc, _)) = self.receive(regs)? {
+        while let Some(desc) = self.receive(regs, None)? {
             if desc.v_opcode() == op::EVENT {
                 count += 1;
             }
@@ -231,8 +233,13 @@ impl Mailbox {
         regs.write(pf::ATQ.tail, self.to_device.next as u32)
     }
 
-    /// Returns the next message from the device, if there is one; its buffer is posted again.
-    fn receive(&mut self, regs: &Registers) -> Result<Option<(CtlqDesc, KVVec<u8>)>> {
+    /// Returns the next message from the device, if there is one, and replaces `payload`, which has
+    /// a capacity of [`MAX_BUF_LEN`], by its payload; its buffer is posted again.
+    fn receive(
+        &mut self,
+        regs: &Registers,
+        payload: Option<&mut KVVec<u8>>,
+    ) -> Result<Option<CtlqDesc>> {
         let index = self.from_device.next;
         let desc: Desc = dma_read!(self.from_device.descs, [try: index]);
         if desc.0.flags.get() & flags::DD == 0 {
@@ -243,16 +250,19 @@ impl Mailbox {
         unsafe { adit_bindings::adit_dma_rmb() };
         let desc: Desc = dma_read!(self.from_device.descs, [try: index]);
         let len = usize::from(desc.0.datalen.get()).min(MAX_BUF_LEN);
-        let mut payload = KVVec::with_capacity(len, GFP_KERNEL)?;
-        // SAFETY: The buffer has `MAX_BUF_LEN` bytes, `len` is not more, and the device is done
-        // with it until it is posted again below.
-        let bytes = unsafe { core::slice::from_raw_parts(self.from_device.buffer(index)?, len) };
-        payload.extend_from_slice(bytes, GFP_KERNEL)?;
+        if let Some(payload) = payload {
+            // SAFETY: The buffer has `MAX_BUF_LEN` bytes, `len` is not more, and the device is done
+            // with it until it is posted again below.
+            let bytes =
+                unsafe { core::slice::from_raw_parts(self.from_device.buffer(index)?, len) };
+            payload.clear();
+            payload.extend_from_slice(bytes, GFP_KERNEL)?;
+        }
         self.from_device.advance();
         self.post_buffer(index)?;
         // CAST: below the ring's length.
         regs.write(pf::ARQ.tail, index as u32)?;
-        Ok(Some((desc.0, payload)))
+        Ok(Some(desc.0))
     }
 
     fn post_buffer(&self, index: usize) -> Result {

@@ -152,10 +152,7 @@ impl Adi {
         let mut payload = [0; FORM_LEN];
         let message = group.form(&mut payload);
         if let Err(error) = self.control.request_if(still, op::SET_ADI_GROUP, message) {
-            // Without memory for the reply, the device may have formed it.
-            if error != ENOMEM {
-                remove(&mut groups, &group);
-            }
+            remove(&mut groups, &group);
             return Err(error);
         }
         self.table.groups().formed.fetch_add(1, Relaxed);
