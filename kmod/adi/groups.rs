@@ -191,9 +191,12 @@ impl Adi {
                 );
                 adis().for_each(|adi| adi.die());
             }
+            // Otherwise a reset has ended it.
+            if leader.is_present() {
+                table.groups().ended.fetch_add(1, Relaxed);
+            }
         }
         remove(&mut groups, &group);
-        table.groups().ended.fetch_add(1, Relaxed);
     }
 }
 

@@ -124,6 +124,7 @@ impl Drop for OwnedAdi {
             *destroyed = true;
             table.remove(adi);
             destroy_if(&adi.control, || adi.is_present(), adi.id());
+            adi.present.store(0, Relaxed);
         }
         // Only now: until then, a reset must find it to report that the device no longer has it.
         table.remove_owned(adi);
