@@ -60,6 +60,19 @@ bool adit_vfio_is_open_as(struct vfio_device *vdev, struct file *file)
 	return smp_load_acquire(&df->access_granted);
 }
 
+/*
+ * Returns whether the memory of the device's owner is that of an iommufd, not of a container. Called
+ * while that memory is being unmapped, so that the device stays bound to the iommufd.
+ */
+bool adit_vfio_has_iommufd(struct vfio_device *vdev)
+{
+#if IS_ENABLED(CONFIG_IOMMUFD)
+	return vdev->iommufd_access;
+#else
+	return false;
+#endif
+}
+
 phys_addr_t adit_page_to_phys(struct page *page)
 {
 	return page_to_phys(page);

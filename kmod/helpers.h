@@ -5,4 +5,5 @@ void adit_dma_rmb(void);
 void adit_vma_set_registers(struct vm_area_struct *vma);
 void adit_vfio_keep_group(struct vfio_device *vdev);
 bool adit_vfio_is_open_as(struct vfio_device *vdev, struct file *file);
+bool adit_vfio_has_iommufd(struct vfio_device *vdev);
 phys_addr_t adit_page_to_phys(struct page *page);

@@ -97,6 +97,13 @@ impl VfioDevice {
         unsafe { bindings::adit_vfio_is_open_as(self.as_ptr(), file.as_ptr()) }
     }
 
+    /// Returns whether the owner's memory is that of an iommufd, not of a container. For the callback
+    /// of its unmapping.
+    pub(super) fn has_iommufd(&self) -> bool {
+        // SAFETY: The device is valid by the type invariant.
+        unsafe { bindings::adit_vfio_has_iommufd(self.as_ptr()) }
+    }
+
     /// Removes all mappings of a range of offsets in the device's file. They are mapped again when
     /// they are accessed.
     pub(super) fn unmap(&self, range: Range<u64>) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Unmapping of memory from the owner's address space while it is registered: a worker removes it
-//! from the ADI, and the caller waits for that, with a timeout.
+//! from the ADI, and the caller waits for that; with a timeout if the memory is that of a container.
 //!
 //! `vfio_iommu_type1` calls with the lock of its list of devices held (`device_list_lock`).
 //! Unpinning takes the lock of its mappings (`iommu->lock`), and threads that unmap memory or open
@@ -14,8 +14,11 @@
 //! call waits as long as the worker makes progress. When there has been none for a while, the call
 //! returns with the memory still pinned; `vfio_iommu_type1` detects that and calls again, ten times
 //! before it treats it as a bug. In between, the thread that waits for `device_list_lock` continues
-//! and releases `iommu->lock`, for which the worker is queued. `iommufd` holds no lock of that kind
-//! and calls a hundred times.
+//! and releases `iommu->lock`, for which the worker is queued.
+//!
+//! `iommufd` holds no lock of that kind. It calls a hundred times to unmap memory, but once when a
+//! device is detached or its address space replaced: pages that are still pinned afterwards can no
+//! longer be unpinned. So the call waits until they are.
 
 use adit_bindings as bindings;
 use kernel::{
@@ -95,24 +98,26 @@ impl UnmapWorker {
     }
 
     /// Removes all registrations that overlap a range of `device`'s memory. Returns once that is
-    /// done, or the worker has made no progress for a while.
+    /// done, or, if the memory is a container's, the worker has made no progress for a while.
     pub(super) fn remove(this: &Arc<Self>, device: &VfioDevice, iova: u64, len: u64) {
         let _turn = this.turn.lock();
+        let timeout = (!device.has_iommufd()).then_some(STALL_TIMEOUT);
         let device = device.into();
         let Some(number) = this.requests().submit(Request { device, iova, len }) else {
             return;
         };
         // It is fine if the work is queued already.
         let _ = workqueue::system_long().enqueue(this.clone());
-        this.wait(number);
+        this.wait(number, timeout);
     }
 
-    fn wait(&self, number: u64) {
+    /// Waits until request `number` is done; with `timeout`, only as long as there is progress.
+    fn wait(&self, number: u64, timeout: Option<Delta>) {
         let requests = self.requests();
         let mut steps = requests.steps();
         let mut since = Instant::<Monotonic>::now();
         let mut interval = POLL_MIN;
-        while since.elapsed() <= STALL_TIMEOUT {
+        while timeout.is_none_or(|timeout| since.elapsed() <= timeout) {
             if requests.is_done(number) {
                 return;
             }
