@@ -88,6 +88,23 @@ impl Active {
             Self::Mediated { adi, .. } => adi,
         }
     }
+
+    /// Calls `f` with the port's own ADI, and refuses with the reason if that fails, or if the ADI is
+    /// a mediated device's.
+    fn if_own(&self, extack: Extack, f: impl FnOnce(&Adi) -> Result) -> Result {
+        match self {
+            Self::Mediated { uuid, .. } => {
+                Err(extack.refuse(EBUSY, fmt!("owned by mdev {}", &**uuid)))
+            }
+            Self::Own { device, owned } => f(owned.adi()).map_err(|error| {
+                let id = device.id().0;
+                extack.refuse(
+                    error,
+                    fmt!("adit.adi.{id} is in use: close its VFIO device first"),
+                )
+            }),
+        }
+    }
 }
 
 impl Port {
@@ -161,22 +178,24 @@ impl Port {
         Ok(())
     }
 
+    /// Refuses if the ADI is in use, or a mediated device's.
+    pub(super) fn check_idle(&self, extack: Extack) -> Result {
+        match &self.state.lock().active {
+            None => Ok(()),
+            Some(active) => active.if_own(extack, |adi| match adi.is_used() {
+                true => Err(EBUSY),
+                false => Ok(()),
+            }),
+        }
+    }
+
     /// Destroys the ADI, unless it is in use.
     pub(super) fn try_deactivate(&self, extack: Extack) -> Result {
         let active = {
             let mut state = self.state.lock();
             match &state.active {
                 None => return Ok(()),
-                Some(Active::Mediated { uuid, .. }) => {
-                    return Err(extack.refuse(EBUSY, fmt!("owned by mdev {}", &**uuid)));
-                }
-                Some(Active::Own { device, owned }) => owned.adi().retire().map_err(|error| {
-                    let id = device.id().0;
-                    extack.refuse(
-                        error,
-                        fmt!("adit.adi.{id} is in use: close its VFIO device first"),
-                    )
-                })?,
+                Some(active) => active.if_own(extack, |adi| adi.retire())?,
             }
             state.active.take()
         };

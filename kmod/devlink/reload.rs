@@ -37,7 +37,12 @@ pub(super) unsafe extern "C" fn down(
             let why = "change of the network namespace is not supported";
             return Err(extack.refuse(eopnotsupp(), fmt!("{why}")));
         }
+        // All of them first: a refusal changes nothing.
         for port in instance.ports.lock().values() {
+            port.check_idle(extack)?;
+        }
+        for port in instance.ports.lock().values() {
+            // Fails if a user has opened it since.
             port.try_deactivate(extack)?;
         }
         let (left, _) = instance.pf.adis().usage();

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
 # The function's health reporters, recovery from a loss of the control plane, and reload.
-# TIMEOUT: 120
+# TIMEOUT: 180
 . "$SELFTEST_LIB/adit.sh"
-plan 37
+plan 41
 health() { devlink -j health show "$dl" reporter "$1" | jq -r ".health[][] | $2"; }
 state() { [[ $(health "$1" .state) == "$2" ]]; }
 check "adit is bound to the NIC" adit-load $nic
@@ -71,7 +71,17 @@ check "new ADIs are created" eval 'adi_up 1 && adi_up 2'
 uuid=$(cat /proc/sys/kernel/random/uuid)
 echo "$uuid" >"/sys/class/mdev_bus/$nic/mdev_supported_types/adit-1q/create"
 check "reload with a mediated device is refused" refused "busy" "owned by mdev" devlink dev reload $dl
+check_equal "a refused reload destroys no ADI" "$(occupancy adis)" 3
+# The one that was created last: its port comes after the others.
+python3 "$SELFTEST_LIB/adi_holder.py" "$(basename "$(ls -dv $aux/adit.adi.* | tail -1)")" hold >"$ktap_output.held" &
+owner=$!
+check "an ADI has an owner" retry 20 grep -q holds "$ktap_output.held"
 echo 1 >"/sys/bus/mdev/devices/$uuid/remove"
+check "reload with an ADI in use is refused" refused "busy" "is in use" devlink dev reload $dl
+check_equal "a refused reload destroys no idle ADI" "$(occupancy adis)" 2
+kill -9 $owner
+wait $owner 2>/dev/null
+rm "$ktap_output.held"
 check "reload succeeds once the mediated device is removed" devlink dev reload $dl
 check "adit is unloaded" adit-load -u $nic
 done_testing
