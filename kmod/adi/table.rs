@@ -91,16 +91,18 @@ impl AdiTable {
         })
     }
 
-    /// Sets or removes the listener to faults and to the loss of the device.
+    /// Sets or removes the listener to faults and to the loss of the device. One that is removed is
+    /// not notified after this returns.
     pub(crate) fn set_listener(&self, listener: Option<Arc<dyn Listener>>) {
         let old = core::mem::replace(&mut *self.listener.lock(), listener);
         drop(old);
     }
 
+    /// Notifies the listener, if there is one. The lock is held meanwhile, so that none is notified
+    /// after it was removed.
     fn notify(&self, event: impl FnOnce(&dyn Listener)) {
-        let listener = self.listener.lock().clone();
-        if let Some(listener) = listener {
-            event(&*listener);
+        if let Some(listener) = &*self.listener.lock() {
+            event(&**listener);
         }
     }
 

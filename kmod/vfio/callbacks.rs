@@ -169,6 +169,7 @@ impl<'a> AdiDevice<'a> {
 pub(crate) struct Registration {
     device: ARef<VfioDevice>,
     state: Arc<State>,
+    unmap_worker: Arc<UnmapWorker>,
 }
 
 impl Registration {
@@ -176,9 +177,10 @@ impl Registration {
     pub(crate) fn new(dev: &Device<Bound>, adi: Arc<Adi>) -> Result<Self> {
         const { assert!(offset_of!(VfioAdi, vdev) == 0) };
         let state = Arc::pin_init(State::new(adi), GFP_KERNEL)?;
+        let unmap_worker = UnmapWorker::new(state.clone())?;
         let data = Data {
             state: state.clone(),
-            unmap_worker: UnmapWorker::new(state.clone())?,
+            unmap_worker: unmap_worker.clone(),
         };
         let data = KBox::new(data, GFP_KERNEL)?;
         // SAFETY: `dev` is valid and bound; the operations live as long as the module, which the
@@ -196,7 +198,11 @@ impl Registration {
         to_result(unsafe { bindings::vfio_register_emulated_iommu_dev(device.as_ptr()) })?;
         // SAFETY: The device is registered, so it has a group.
         unsafe { bindings::adit_vfio_keep_group(device.as_ptr()) };
-        Ok(Self { device, state })
+        Ok(Self {
+            device,
+            state,
+            unmap_worker,
+        })
     }
 }
 
@@ -208,6 +214,8 @@ impl Drop for Registration {
         // SAFETY: The device is registered. This waits until it is closed; then there are no more
         // calls for it.
         unsafe { bindings::vfio_unregister_group_dev(self.device.as_ptr()) };
+        // A call that came while the device was being closed may have queued the work item since.
+        self.unmap_worker.flush();
     }
 }
 
