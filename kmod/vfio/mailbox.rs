@@ -81,11 +81,18 @@ pub(super) fn handle(device: &VfioDevice, state: &State, message: &mut [u8]) -> 
     result.map(|_| ())
 }
 
-/// Locks the owner once memory may be registered. Fails with `EINTR` if a signal arrives first.
+/// Polling interval, in milliseconds, for the start of a removal.
+const REMOVAL_POLL_MS: u64 = 1;
+
+/// Locks the owner once memory may be registered: not before a removal that waits for the lock.
+/// Fails with `EINTR` if a signal arrives first.
 fn lock_for_registration(state: &State) -> Result<Guard<'_, Owner, MutexBackend>> {
     loop {
         let owner = state.owner.lock();
-        let remaining = owner.backoff.remaining(state.age());
+        let mut remaining = owner.backoff.remaining(state.age());
+        if state.unmap_requests.is_pending() {
+            remaining = remaining.max(REMOVAL_POLL_MS);
+        }
         if remaining == 0 {
             return Ok(owner);
         }

@@ -12,7 +12,12 @@ use kernel::{
         PAGE_SHIFT,
         PAGE_SIZE, //
     },
-    prelude::*, //
+    prelude::*,
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    },
 };
 
 use super::{
@@ -36,6 +41,9 @@ pub(super) const DMA_IOVA: u64 = 1 << 46;
 const INTERRUPTS: core::ops::Range<u64> = 0xFEE0_0000..0xFEF0_0000;
 /// Number of pages that are pinned in one call.
 const BATCH: usize = 512;
+/// Time for a batch above which a registration gives way to removals: the owner's page faults may
+/// last for any time (FUSE), and a removal is called again only ten times ([`super::unmapping`]).
+const SLOW: Delta = Delta::from_secs(1);
 
 /// Context for pinning memory and mapping it for an ADI.
 pub(super) struct PinContext<'a> {
@@ -89,7 +97,8 @@ impl Memory {
 
     /// Pins a range of the owner's memory and maps it for the ADI. Fails with `EEXIST` when part of
     /// it is registered, `ENOSPC` when a limit is exceeded, `EAGAIN` when it is about to be removed
-    /// from the container, and otherwise with the error of pinning. Nothing has changed on failure.
+    /// from the container, or other memory is and pinning takes long, and otherwise with the error
+    /// of pinning. Nothing has changed on failure.
     pub(super) fn add(
         &mut self,
         context: &PinContext<'_>,
@@ -156,13 +165,15 @@ fn pin_and_map(
     done: &mut u64,
 ) -> Result {
     let mut pages = KVec::from_elem(ptr::null_mut::<bindings::page>(), BATCH, GFP_KERNEL)?;
+    let mut slow = false;
     while *done < len {
         // Pinning a GiB takes seconds.
         if current!().signal_pending() {
             return Err(EINTR);
         }
-        // A thread that removes this very memory from the container waits for the owner's lock.
-        if context.requests.overlap(iova, len) {
+        // A thread that removes this very memory from the container waits for the owner's lock; one
+        // that removes other memory does so in vain if each batch takes longer than it waits.
+        if context.requests.overlap(iova, len) || (slow && context.requests.is_pending()) {
             return Err(EAGAIN);
         }
         let at = iova + *done;
@@ -170,7 +181,9 @@ fn pin_and_map(
         let count = ((len - *done) >> PAGE_SHIFT).min(BATCH as u64) as usize;
         let pages = pages.get_mut(..count).ok_or(EINVAL)?;
         // All of them or an error.
+        let start = Instant::<Monotonic>::now();
         let pinned = context.device.pin(at, writable, pages)?;
+        slow = start.elapsed() > SLOW;
         *done += (pinned as u64) << PAGE_SHIFT;
         context.requests.step();
         map(context.space, at, &pages[..pinned.min(count)], writable)?;

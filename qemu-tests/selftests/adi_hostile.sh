@@ -3,7 +3,7 @@
 #
 # Invalid calls of an owner to VFIO, the regions and the mailbox of its ADI are refused with the
 # documented errno; random calls for some seconds affect neither the ADI nor its next owner.
-# TIMEOUT: 150
+# TIMEOUT: 180
 . "$SELFTEST_LIB/adi.sh"
 . "$SELFTEST_LIB/memory.sh"
 plan 9
