@@ -229,11 +229,21 @@ impl<P: Port, S: Service> Stack<P, S> {
         }
         let neighbours = self.learned.then_some(self.neighbours_at);
         let others = neighbours.into_iter().chain(self.announcements.next());
-        let first = self.timers.first().into_iter().chain(others).min();
+        let first = self.first_timer().into_iter().chain(others).min();
         let timer = first.map(|at| at.saturating_duration_since(now));
         let timeout = timer.map_or(max, |timer| timer.min(max));
         self.counters.sleeps.add(1);
         self.phy.port.wait(Some(timeout))
+    }
+
+    /// Returns the time at which the first connection is due.
+    fn first_timer(&mut self) -> Option<Instant> {
+        while let Some((at, index)) = self.timers.first() {
+            if !self.timers.move_first(&mut self.table.get(index).due) {
+                return Some(at);
+            }
+        }
+        None
     }
 
     fn list(&mut self, index: u32) {

@@ -2,7 +2,8 @@
 //! The times at which connections are to be looked at again.
 //!
 //! A connection's time mostly moves to later, with each of its frames. Such a move costs nothing: the
-//! entry stays where it is, and is entered again at the later time when it comes up.
+//! entry stays where it is, and is entered again at the later time when it comes up, or before a sleep
+//! that it would end.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -36,10 +37,9 @@ impl Timers {
 
     /// Removes the next entry whose time has come. Its connection decides with [`is_due`](Self::is_due).
     pub(crate) fn pop(&mut self, now: Instant) -> Option<(Instant, u32)> {
-        let first = self.first().filter(|at| *at <= now)?;
-        let Reverse(entry) = self.heap.pop()?;
-        debug_assert_eq!(entry.0, first);
-        Some(entry)
+        let first = self.first().filter(|(at, _)| *at <= now)?;
+        self.heap.pop();
+        Some(first)
     }
 
     /// Returns whether the connection of an entry is to be looked at now; if its time has moved, it is
@@ -57,9 +57,27 @@ impl Timers {
         is_due
     }
 
-    /// Returns the time of the first entry, at or before which no connection is due.
-    pub(crate) fn first(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+    /// Returns the first entry, before whose time no connection is due.
+    pub(crate) fn first(&self) -> Option<(Instant, u32)> {
+        self.heap.peek().map(|Reverse(entry)| *entry)
+    }
+
+    /// Moves the first entry to the time of its connection. Returns whether it was at another one.
+    pub(crate) fn move_first(&mut self, due: &mut Due) -> bool {
+        let Some((at, index)) = self.first() else {
+            return false;
+        };
+        let is_current = due.entered == Some(at);
+        if is_current && due.at == Some(at) {
+            return false;
+        }
+        self.heap.pop();
+        if is_current {
+            due.entered = None;
+            let at = due.at;
+            self.set(index, due, at);
+        }
+        true
     }
 
     /// Removes all entries, when they have become many: their connections are then to be set again.
@@ -88,10 +106,12 @@ mod tests {
     use std::time::Duration;
 
     proptest! {
-        /// Each connection comes up at its last time, once, and the heap stays small.
+        /// Each connection comes up at its last time, once, and the heap stays small. A sleep lasts until
+        /// one does.
         #[test]
         fn connections_come_up_at_their_last_time(
-            moves in proptest::collection::vec((0..8_u32, 0..200_u64), 1..300)
+            moves in proptest::collection::vec((0..8_u32, 0..200_u64), 1..300),
+            sleeps: bool,
         ) {
             let start = Instant::now();
             let at = |ms| start + Duration::from_millis(ms);
@@ -110,6 +130,16 @@ mod tests {
             }
             let mut seen = [None; 8];
             for ms in 0..=200 {
+                while let Some((_, index)) = timers.first().filter(|_| sleeps) {
+                    if !timers.move_first(&mut due[index as usize]) {
+                        break;
+                    }
+                }
+                if sleeps {
+                    let left = (0..8).filter(|&n| seen[n].is_none());
+                    let next = left.filter_map(|n| wanted[n]).min();
+                    prop_assert_eq!(timers.first().map(|first| first.0), next.map(at));
+                }
                 while let Some(entry) = timers.pop(at(ms)) {
                     if timers.is_due(entry, &mut due[entry.1 as usize], at(ms)) {
                         prop_assert!(seen[entry.1 as usize].replace(ms).is_none());

@@ -486,6 +486,20 @@ fn addresses_are_announced_three_times() {
     assert_eq!(lab.count().announcements, 6);
 }
 
+/// Regression test: each retransmission timer ended a sleep, although its segment had been acknowledged.
+#[test]
+fn a_sleep_does_not_end_for_what_is_acknowledged() {
+    let mut lab = lab(true, Limits::default());
+    let handle = lab.connect("10.99.0.1");
+    lab.turns(10);
+    lab.exchange(handle, b"request");
+    // The acknowledgement may be delayed, by less than the time of the retransmission.
+    lab.turns(50);
+    lab.stack.sleep(lab.clock.now(), HOUR).unwrap();
+    let timeout = lab.stack.port().waited.unwrap();
+    assert!(timeout > Duration::from_secs(1), "{timeout:?}");
+}
+
 #[test]
 fn a_sleep_ends_at_the_next_announcement() {
     let mut lab = lab(false, Limits::default());
