@@ -288,8 +288,9 @@ impl Adi {
         };
         let ring = Ring::new(Arc::clone(memory), place.rx, len);
         let rx = RxQueue::new(ring, [buffers(0)?, buffers(1)?], pool.clone());
-        let vector = Vector::new(page(region::INTERRUPTS, index32)?, event()?);
         let inner = Arc::clone(&self.inner);
+        let control = page(region::INTERRUPTS, index32)?;
+        let vector = Vector::new(control, event()?, &inner.request, &inner.fault)?;
         Ok(QueuePair::new(inner, index, tx, rx, pool, vector))
     }
 

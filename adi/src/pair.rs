@@ -67,8 +67,7 @@ impl QueuePair {
         if self.pending()? || !self.arm()? {
             return Ok(Wakeup::Ready);
         }
-        self.vector
-            .wait(&self.inner.request, &self.inner.fault, timeout)
+        self.vector.wait(&self.inner.fault, timeout)
     }
 
     /// Arms the vector to signal once: an event loop must call this before it sleeps. Returns
@@ -100,7 +99,7 @@ impl QueuePair {
 }
 
 /// The eventfd that is readable when the pair's vector has signalled, for event loops:
-/// [`wait`](QueuePair::wait) waits for it after it has armed the vector.
+/// [`wait`](QueuePair::wait) waits for its signals after it has armed the vector, and does not read it.
 impl AsFd for QueuePair {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.vector.event().as_fd()

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -269,6 +270,29 @@ fn waiting_ends_with_a_frame_or_with_time() {
             pair.rx.receive(&mut frames, 8).unwrap();
         }
         sender.join().unwrap();
+    }
+}
+
+#[test]
+fn each_signal_ends_a_wait_although_the_eventfd_is_not_read() {
+    let (_adi, mut pairs, _far) = start(1, &config());
+    let pair = &mut pairs[0];
+    let event = pair.as_fd().try_clone_to_owned().unwrap();
+    let signal = || rustix::io::write(&event, &1_u64.to_ne_bytes()).unwrap();
+    let short = Some(Duration::from_millis(20));
+    for round in 0..50 {
+        // Before the wait.
+        signal();
+        assert_eq!(pair.wait(Some(TIMEOUT)).unwrap(), Wakeup::Ready);
+        assert_eq!(pair.wait(short).unwrap(), Wakeup::Timeout);
+        // And at any time around its start.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_micros(round * 10));
+                signal();
+            });
+            assert_eq!(pair.wait(Some(TIMEOUT)).unwrap(), Wakeup::Ready);
+        });
     }
 }
 
