@@ -74,9 +74,10 @@ pub(crate) struct Httpd {
     /// Bytes of a request's body: more are refused
     #[arg(long, default_value_t = 65_536, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=1 << 20))]
     max_body: u32,
-    /// The time to poll without work before sleeping until an interrupt, in microseconds
-    #[arg(long, default_value_t = 50, value_name = "US")]
-    spin: u64,
+    /// The time to poll without work before sleeping until an interrupt, while that saves CPU time, in
+    /// microseconds [default: the cost of a sleep, measured at the start]
+    #[arg(long, value_name = "US")]
+    spin: Option<u64>,
     /// The time that connections have to end after SIGTERM, in seconds
     #[arg(long, default_value = "10", value_name = "S", value_parser = seconds)]
     grace: Duration,
@@ -119,7 +120,7 @@ pub(crate) fn run(args: &Httpd, format: Format) -> Result<ExitCode> {
 
 fn pace(args: &Httpd) -> Pace {
     Pace {
-        spin: Duration::from_micros(args.spin),
+        spin: args.spin.map(Duration::from_micros),
         grace: args.grace,
     }
 }

@@ -46,8 +46,9 @@ pub enum ServeError {
 /// The waiting and ending of the threads.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// The time that a thread without work polls before it sleeps, as long as that finds work.
-    pub spin: Duration,
+    /// The cost of a sleep: a thread without work polls for as long before it sleeps, while that saves CPU
+    /// time. `None` if it is to be measured.
+    pub spin: Option<Duration>,
     /// The time that connections have to end when the server stops.
     pub grace: Duration,
 }
@@ -193,7 +194,9 @@ fn start<P: Port>(
 }
 
 fn work<P: Port>(mut stack: Stack<P, Http>, pace: Pace, shared: &Shared) -> Result<(), ServeError> {
-    let mut spin = Spin::new(pace.spin);
+    let sleep = pace.spin.unwrap_or_else(spin::sleep_cost);
+    tracing::debug!(?sleep, "polling before a sleep lasts as long as that costs");
+    let mut spin = Spin::new(sleep);
     let mut idle_since = None;
     let mut end = None;
     loop {

@@ -34,7 +34,7 @@ impl Server {
         let others = (1..threads).map(|_| kernel::listen(address).unwrap());
         let listeners = std::iter::once(first).chain(others).collect();
         let pace = Pace {
-            spin: Duration::ZERO,
+            spin: Some(Duration::ZERO),
             grace: Duration::from_secs(20),
         };
         let (in_thread, counts) = (Arc::clone(&shared), workers.clone());
