@@ -5,6 +5,7 @@
 # node reaches a container: nftables DNAT, and a veth pair into its network namespace.
 #
 #   setup    binds the NICs, makes an ADI, the namespace and the files, and starts both servers
+#   counts   prints the guest's interrupts, with those of timers and between CPUs, and context switches
 #   end      stops them; the last line is a JSON object of their counters
 set -e -o pipefail
 first=0000:00:05.0
@@ -58,6 +59,10 @@ setup() {
     adi=$(adit -o json adi create --queues 2 --mac 02:00:00:00:0a:01 | jq -r .device)
     serve adi $adi4 adit -o json httpd --adi "$adi" --address $adi4/24 --root $root
     serve kernel 10.99.1.2 ip netns exec web adit -o json httpd --listen $pod4:8080 --queues 2 --root $root
+}
+
+counts() {
+    awk '$1 == "intr" { i = $2 } $1 == "ctxt" { c = $2 } END { print "[" i ", " c "]" }' /proc/stat
 }
 
 end() {

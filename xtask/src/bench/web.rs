@@ -60,7 +60,8 @@ const NOTE: &str = "\
 The same server program (`adit httpd`, two threads) twice in one guest, asked in turn by wrk with one \
 thread from the wire. adi: TCP in user space on two queue pairs of an ADI; kernel: epoll on kernel sockets \
 in a network namespace, behind a second such NIC under idpf, nftables DNAT and a veth pair. Guest CPU: the \
-time of QEMU's vCPU threads; NIC: that of the NIC's process.";
+time of QEMU's vCPU threads; NIC: that of the NIC's process. Interrupts and context switches: all of the \
+guest, those of timers and between its CPUs included.";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let (rounds, seconds) = if args.quick { (1, 3) } else { (3, 6) };
@@ -142,6 +143,34 @@ struct Sample {
     median_us: f64,
     p99_us: f64,
     cpu: CpuTime,
+    events: Events,
+}
+
+/// Events of the whole guest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Events {
+    interrupts: f64,
+    switches: f64,
+}
+
+impl Events {
+    /// Reads the guest's counters.
+    fn read(guest: &mut Guest) -> Result<Self> {
+        let text = in_guest(guest, &["web.sh", "counts"], LIMIT)?;
+        let [interrupts, switches] = serde_json::from_str(text.trim())
+            .with_context(|| format!("web.sh counts printed `{text}`"))?;
+        Ok(Self {
+            interrupts,
+            switches,
+        })
+    }
+
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            interrupts: self.interrupts - earlier.interrupts,
+            switches: self.switches - earlier.switches,
+        }
+    }
 }
 
 fn sample(guest: &mut Guest, server: Server, window: Window) -> Result<Sample> {
@@ -150,6 +179,7 @@ fn sample(guest: &mut Guest, server: Server, window: Window) -> Result<Sample> {
         device: guest.nic(server.nic).map(|process| innermost(process.id())),
     };
     let url = format!("http://{}/{}", server.address, window.body);
+    let events = Events::read(guest)?;
     let before = processes.cpu_time()?;
     let output = guest
         .entrance()
@@ -161,14 +191,15 @@ fn sample(guest: &mut Guest, server: Server, window: Window) -> Result<Sample> {
         .output()
         .context("cannot start wrk on the wire")?;
     let cpu = processes.cpu_time()? - before;
+    let events = Events::read(guest)?.since(events);
     let text = String::from_utf8_lossy(&output.stdout);
     let error = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "wrk: {} {error}", output.status);
-    parse(&text, cpu)
+    parse(&text, cpu, events)
 }
 
 /// Reads wrk's last line, which web.lua prints.
-fn parse(text: &str, cpu: CpuTime) -> Result<Sample> {
+fn parse(text: &str, cpu: CpuTime, events: Events) -> Result<Sample> {
     let line = text.lines().last().unwrap_or_default();
     let [requests, us, median_us, p99_us, failed]: [f64; 5] =
         serde_json::from_str(line).with_context(|| format!("wrk printed `{text}`"))?;
@@ -183,6 +214,7 @@ fn parse(text: &str, cpu: CpuTime) -> Result<Sample> {
         median_us,
         p99_us,
         cpu,
+        events,
     })
 }
 
@@ -208,6 +240,14 @@ impl Sample {
                 Quantity::lower(name("CPU of the NIC a request"), "us"),
                 self.cpu.device * 1e6 / self.requests,
             ),
+            (
+                Quantity::lower(name("interrupts a request"), ""),
+                self.events.interrupts / self.requests,
+            ),
+            (
+                Quantity::lower(name("context switches a request"), ""),
+                self.events.switches / self.requests,
+            ),
         ];
         for (quantity, figure) in rows {
             results.add(contender, quantity, figure);
@@ -224,16 +264,21 @@ mod tests {
         qemu: 1.0,
         vcpus: 0.5,
     };
+    const EVENTS: Events = Events {
+        interrupts: 3000.0,
+        switches: 4000.0,
+    };
 
     #[test]
     fn what_wrk_measured_is_read() {
-        let sample = parse("noise\n[1000, 2000000, 150, 900, 0]\n", CPU).unwrap();
+        let sample = parse("noise\n[1000, 2000000, 150, 900, 0]\n", CPU, EVENTS).unwrap();
         let want = Sample {
             requests: 1000.0,
             seconds: 2.0,
             median_us: 150.0,
             p99_us: 900.0,
             cpu: CPU,
+            events: EVENTS,
         };
         assert_eq!(sample, want);
     }
@@ -246,9 +291,9 @@ mod tests {
             "[10, 2000000, 1, 1, 3]",
             "[0, 2000000, 0, 0, 0]",
         ] {
-            assert!(parse(bad, CPU).is_err(), "{bad}");
+            assert!(parse(bad, CPU, EVENTS).is_err(), "{bad}");
         }
-        assert!(parse("[10, 2000000, 1, 1, 0]", CpuTime::default()).is_err());
+        assert!(parse("[10, 2000000, 1, 1, 0]", CpuTime::default(), EVENTS).is_err());
     }
 
     #[test]
