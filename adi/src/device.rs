@@ -11,6 +11,28 @@ use zerocopy::IntoBytes;
 
 use crate::{Error, Member, Memory, Page, Pages};
 
+/// The descriptors of an open ADI, by which another process can continue with it
+/// ([`VfioDevice::inherit`](crate::VfioDevice::inherit)). The ADI is closed with the last copy of the
+/// device's.
+#[derive(Clone, Copy, Debug)]
+pub struct Descriptors<'a> {
+    /// The device.
+    pub device: BorrowedFd<'a>,
+    /// Its address space: a container or an iommufd.
+    pub space: BorrowedFd<'a>,
+    /// The id of its IOAS, if that is an iommufd.
+    pub ioas: Option<u32>,
+}
+
+/// Bytes that are a message to an ADI when they are written to its device. Nobody has to read the reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The offset in the device's file.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
 /// An ADI as exposed by `adit_vfio` (`adit_uapi::vfio`). This is the boundary between rings and
 /// VFIO: tests use the device model in place of VFIO.
 pub trait Device: Send + Sync {
@@ -101,6 +123,32 @@ pub trait Device: Send + Sync {
         Err(no_groups())
     }
 
+    /// Unmaps all memory, also that which another process has mapped by these [`Descriptors`]: no access
+    /// is in flight when this returns.
+    ///
+    /// # Errors
+    /// Fails when the system returns an error, or the device is none over VFIO.
+    fn unmap_all(&self) -> Result<(), Error> {
+        Err(not_over_vfio("unmapping all memory"))
+    }
+
+    /// The descriptors by which another process can continue with the ADI.
+    ///
+    /// # Errors
+    /// Fails when the device is none over VFIO.
+    fn descriptors(&self) -> Result<Descriptors<'_>, Error> {
+        Err(not_over_vfio("passing an open ADI on"))
+    }
+
+    /// The message that resets the ADI, for whoever has the descriptor of its device. Memory stays
+    /// registered, and pages that were given away stay valid.
+    ///
+    /// # Errors
+    /// Fails when the device is none over VFIO.
+    fn reset_message(&self) -> Result<Message, Error> {
+        Err(not_over_vfio("composing a message"))
+    }
+
     /// Registers memory that [`map_memory`](Self::map_memory) has mapped; `flags`
     /// ([`memory_flags`](adit_uapi::vfio::memory_flags)) are the accesses that are permitted. The
     /// memory is pinned, which takes milliseconds for each MiB of a file that has no pages yet.
@@ -125,6 +173,11 @@ pub trait Device: Send + Sync {
         self.request(op::UNREGISTER_MEMORY, message.as_bytes())?;
         Ok(())
     }
+}
+
+fn not_over_vfio(what: &'static str) -> Error {
+    let source = io::ErrorKind::Unsupported.into();
+    Error::Io { what, source }
 }
 
 fn no_groups() -> Error {

@@ -47,14 +47,6 @@ pub enum Error {
         /// The node's permission bits.
         mode: u32,
     },
-    /// VFIO failed to map or unmap memory.
-    #[error("VFIO refused {what}: {cause}")]
-    Vfio {
-        /// The operation.
-        what: &'static str,
-        /// The error of VFIO, as in [`Self::Open`].
-        cause: vfio_ioctls::VfioError,
-    },
     /// A system call failed.
     #[error("{}{what}", gone_prefix(source))]
     Io {
@@ -216,10 +208,6 @@ mod tests {
                 Path::new("/"),
                 VfioError::OpenGroup(cause(), "7".into()),
             ),
-            Error::Vfio {
-                what: "to map memory",
-                cause: VfioError::OpenContainer(cause()),
-            },
             Error::io("reading what the ADI is")(cause()),
             Error::Refused {
                 opcode: 505,

@@ -34,27 +34,29 @@
 //! - [`Pages`], [`Page`]: doorbells for another process, which can access nothing else
 //! - [`Member`]: an ADI that becomes one with others
 //! - [`Device`], [`VfioDevice`]: the interface through which an ADI is accessed
+//! - [`Descriptors`]: an open ADI, with which another process continues
 
 mod adi;
 mod device;
 mod doorbell;
 mod error;
 mod group;
-mod held;
 mod interrupt;
 mod irqs;
 mod memory;
 mod messages;
+mod open;
 mod pages;
 mod pair;
 mod pool;
 mod ring;
 mod rx;
+mod space;
 mod tx;
 mod vfio;
 
 pub use adi::{Adi, Config, MemorySource};
-pub use device::Device;
+pub use device::{Descriptors, Device, Message};
 pub use error::Error;
 pub use group::Member;
 pub use interrupt::Wakeup;

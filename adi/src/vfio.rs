@@ -3,31 +3,32 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use adit_uapi::vfio::{
     region, AdiInfo, MailboxReply, MailboxRequest, INFO_MAGIC, INFO_VERSION, MAX_PAYLOAD_LEN,
-    PAGE_LEN,
+    NUM_REGIONS, PAGE_LEN,
 };
-use iommufd_ioctls::IommuFd;
+use adit_uapi::virtchnl2::adi::{op as adi_op, ResetAdi};
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::ioctl::{ioctl, opcode, NoArg, Opcode};
-use vfio_bindings::bindings::vfio::{VFIO_BASE, VFIO_TYPE};
-use vfio_ioctls::{VfioContainer, VfioError, VfioIommufd, VfioOps};
+use rustix::ioctl::{ioctl, opcode, NoArg, Opcode, Updater};
+use vfio_bindings::bindings::vfio::{vfio_region_info, VFIO_BASE, VFIO_TYPE};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::held::Held;
-use crate::{Device, Error, Member, Memory, Page, Pages};
+use crate::space::AddressSpace;
+use crate::{Descriptors, Device, Error, Member, Memory, Message, Page, Pages};
 
 /// The directories in which devices are found by name.
 const BUSES: [&str; 2] = ["/sys/bus/auxiliary/devices", "/sys/bus/mdev/devices"];
 /// The request number of VFIO_DEVICE_RESET: `_IO(VFIO_TYPE, VFIO_BASE + 11)`. (vfio-ioctls ignores
 /// its result.)
 const RESET: Opcode = opcode::none(VFIO_TYPE, VFIO_BASE as u8 + 11);
+/// The request number of VFIO_DEVICE_GET_REGION_INFO: `_IO(VFIO_TYPE, VFIO_BASE + 8)`.
+const GET_REGION_INFO: Opcode = opcode::none(VFIO_TYPE, VFIO_BASE as u8 + 8);
 /// The prefix of the names of ADIs' auxiliary devices, followed by the number.
 const NAME_PREFIX: &str = "adit.adi.";
 
@@ -90,11 +91,18 @@ pub fn list() -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// A region of the device's file.
+#[derive(Clone, Copy, Debug, Default)]
+struct Region {
+    offset: u64,
+    size: u64,
+}
+
 /// An open ADI.
 pub struct VfioDevice {
-    /// The device's file, for reads and writes that return errors.
     file: File,
-    device: Held,
+    space: AddressSpace,
+    regions: [Region; NUM_REGIONS as usize],
     /// Serializes requests, so that each receives its own reply.
     mailbox: Mutex<u64>,
 }
@@ -107,16 +115,34 @@ impl VfioDevice {
     /// Fails when there is no such ADI, VFIO cannot open it, or the device is no ADI.
     pub fn open(name: &str) -> Result<Self, Error> {
         let path = find(name)?;
-        let opened = |cause| Error::open(name, &path, cause);
-        let address_space = address_space(&path).map_err(opened)?;
-        let device = Held::open(&path, address_space).map_err(opened)?;
-        // SAFETY: the device keeps its file descriptor open while it is borrowed here.
-        let fd = unsafe { BorrowedFd::borrow_raw(device.as_raw_fd()) };
-        let fd = fd.try_clone_to_owned();
-        let file = File::from(fd.map_err(Error::io("another handle of the device"))?);
+        let opened = crate::open::open(&path).map_err(|cause| Error::open(name, &path, cause));
+        let (file, space) = opened?;
+        Self::new(name, file, space)
+    }
+
+    /// Continues with an ADI that another process has opened, by its [`Descriptors`]. The ADI is as that
+    /// process has left it, and memory that it has mapped stays so.
+    ///
+    /// # Errors
+    /// Fails when the ADI is gone, or the device is none.
+    pub fn inherit(
+        name: &str,
+        device: OwnedFd,
+        space: OwnedFd,
+        ioas: Option<u32>,
+    ) -> Result<Self, Error> {
+        Self::new(name, device.into(), AddressSpace::new(space, ioas))
+    }
+
+    fn new(name: &str, file: File, space: AddressSpace) -> Result<Self, Error> {
+        let mut regions = [Region::default(); NUM_REGIONS as usize];
+        for (index, region) in (0..).zip(&mut regions) {
+            *region = region_info(&file, index)?;
+        }
         let this = Self {
             file,
-            device,
+            space,
+            regions,
             mailbox: Mutex::new(0),
         };
         let info = this.info()?;
@@ -136,9 +162,10 @@ impl VfioDevice {
     /// Returns the offset in the device's file of byte `at` of a region, if it has `len` bytes from
     /// there.
     fn offset(&self, index: u32, at: u64, len: u64) -> io::Result<u64> {
-        let size = self.device.get_region_size(index);
+        let region = self.regions.get(index as usize).copied();
+        let Region { offset, size } = region.unwrap_or_default();
         match at.checked_add(len) {
-            Some(end) if end <= size => Ok(self.device.get_region_offset(index) + at),
+            Some(end) if end <= size => Ok(offset + at),
             _ => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!("region {index} of the ADI has {size} bytes"),
@@ -156,13 +183,29 @@ impl VfioDevice {
     }
 }
 
-/// Creates the address space for a device.
-fn address_space(path: &Path) -> Result<Arc<dyn VfioOps>, VfioError> {
-    if Path::new("/dev/iommu").exists() && path.join("vfio-dev").is_dir() {
-        let iommufd = IommuFd::new().map_err(VfioError::NewVfioIommufd)?;
-        return Ok(Arc::new(VfioIommufd::new(Arc::new(iommufd), None, None)?));
-    }
-    Ok(Arc::new(VfioContainer::new(None)?))
+/// Asks for a region.
+fn region_info(device: &File, index: u32) -> Result<Region, Error> {
+    let mut info = vfio_region_info {
+        argsz: size_of::<vfio_region_info>() as u32,
+        index,
+        ..vfio_region_info::default()
+    };
+    // SAFETY: the number is VFIO_DEVICE_GET_REGION_INFO, and this its argument without capabilities.
+    unsafe { ioctl(device, Updater::<GET_REGION_INFO, _>::new(&mut info)) }
+        .map_err(Error::errno("asking for the regions of the ADI"))?;
+    let vfio_region_info { offset, size, .. } = info;
+    Ok(Region { offset, size })
+}
+
+/// A request with its payload.
+fn message(opcode: u32, cookie: u64, payload: &[u8]) -> Vec<u8> {
+    let request = MailboxRequest {
+        opcode: U32::new(opcode),
+        payload_len: U32::new(payload.len() as u32), // bounded by the kernel
+        cookie: U64::new(cookie),
+        ..MailboxRequest::default()
+    };
+    [request.as_bytes(), payload].concat()
 }
 
 impl Device for VfioDevice {
@@ -183,13 +226,7 @@ impl Device for VfioDevice {
         // A panic elsewhere leaves no inconsistent state here.
         let mut cookie = self.mailbox.lock().unwrap_or_else(PoisonError::into_inner);
         *cookie += 1;
-        let request = MailboxRequest {
-            opcode: U32::new(opcode),
-            payload_len: U32::new(payload.len() as u32), // bounded by the kernel
-            cookie: U64::new(*cookie),
-            ..MailboxRequest::default()
-        };
-        let message = [request.as_bytes(), payload].concat();
+        let message = message(opcode, *cookie, payload);
         let offset = self.offset(region::MAILBOX, 0, 0).map_err(refused)?;
         let written = self.file.write_at(&message, offset).map_err(refused)?;
         if written != message.len() {
@@ -218,27 +255,36 @@ impl Device for VfioDevice {
     }
 
     unsafe fn map_memory(&self, memory: &Memory) -> Result<(), Error> {
-        let (len, start) = (memory.len() as usize, memory.as_mut_ptr());
+        let (iova, len, start) = (memory.iova(), memory.len(), memory.as_mut_ptr());
         // SAFETY: by this function's contract.
-        unsafe {
-            self.device
-                .address_space()
-                .vfio_dma_map(memory.iova(), len, start)
-        }
-        .map_err(|cause| Error::Vfio {
-            what: "to map memory",
-            cause,
-        })
+        unsafe { self.space.map(iova, len, start) }
+            .map_err(Error::errno("mapping memory for the ADI"))
     }
 
     fn unmap_memory(&self, memory: &Memory) -> Result<(), Error> {
-        self.device
-            .address_space()
-            .vfio_dma_unmap(memory.iova(), memory.len() as usize)
-            .map_err(|cause| Error::Vfio {
-                what: "to unmap memory",
-                cause,
-            })
+        let unmapped = self.space.unmap(memory.iova(), memory.len());
+        unmapped.map_err(Error::errno("unmapping memory from the ADI"))
+    }
+
+    fn unmap_all(&self) -> Result<(), Error> {
+        let unmapped = self.space.unmap_all();
+        unmapped.map_err(Error::errno("unmapping all memory from the ADI"))
+    }
+
+    fn descriptors(&self) -> Result<Descriptors<'_>, Error> {
+        Ok(Descriptors {
+            device: self.file.as_fd(),
+            space: self.space.as_fd(),
+            ioas: self.space.ioas(),
+        })
+    }
+
+    fn reset_message(&self) -> Result<Message, Error> {
+        let offset = self.offset(region::MAILBOX, 0, 0);
+        Ok(Message {
+            offset: offset.map_err(Error::io("composing a message"))?,
+            bytes: message(adi_op::RESET_ADI, 0, ResetAdi::default().as_bytes()),
+        })
     }
 
     fn set_eventfds(
