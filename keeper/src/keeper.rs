@@ -5,11 +5,9 @@ mod update;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_vfio_user::handover::{HandoverError, InheritedFds, SentFds};
@@ -17,8 +15,8 @@ use adit_vfio_user::relay::Lost;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use thiserror::Error;
 
-use crate::process::{Event, Process, WorkerId};
-use crate::protocol::{ToKeeper, ToWorker};
+use crate::process::{Event, Kept, Process, WorkerId};
+use crate::protocol::{AtDeath, ToKeeper, ToWorker};
 use crate::relays::Relays;
 
 /// The time for a worker to prepare itself: it may have to compile a program.
@@ -93,7 +91,7 @@ pub struct Keeper {
     events: Receiver<Event>,
     sender: Sender<Event>,
     relays: Relays,
-    kept: BTreeMap<String, Arc<OwnedFd>>,
+    kept: BTreeMap<String, Kept>,
     notes: BTreeMap<String, String>,
     /// The number of messages by which a worker in use has changed what a next one starts with.
     changes: u64,
@@ -190,6 +188,7 @@ impl Keeper {
                     }
                     let cause = status.map_or("unknown".to_owned(), |status| status.to_string());
                     tracing::error!(pid = worker.pid(), "the worker has died: {cause}");
+                    self.write_at_death();
                     if worker.started.elapsed() > SHORT_LIFE {
                         pause = FIRST_PAUSE;
                     } else {
@@ -238,6 +237,7 @@ impl Keeper {
                 Err(error @ KeeperError::Signal(_)) => return Err(error),
                 Err(error) => {
                     tracing::error!(error = error_chain(&error), "the worker does not start");
+                    self.write_at_death();
                     std::thread::sleep(*pause);
                     *pause = (*pause * 2).min(LAST_PAUSE);
                 }
@@ -270,6 +270,21 @@ impl Keeper {
         self.until(worker, None, "ready", START)?;
         self.relays.retain(&worker.served);
         Ok(())
+    }
+
+    /// Writes to the kept descriptors what is to be written when a worker has died.
+    fn write_at_death(&self) {
+        for (name, kept) in &self.kept {
+            let Some(AtDeath { offset, bytes }) = &kept.at_death else {
+                continue;
+            };
+            // Once: one that fails is of a device that is gone.
+            match rustix::io::pwrite(&kept.fd, bytes, *offset) {
+                Ok(len) if len == bytes.len() => {}
+                Ok(len) => tracing::error!(name, len, "the last message was written in part"),
+                Err(error) => tracing::warn!(name, "the last message: {error}"),
+            }
+        }
     }
 
     fn spawn(&mut self, update: bool) -> Result<Process, KeeperError> {
@@ -358,9 +373,9 @@ impl Keeper {
             self.changes += 1;
         }
         let done = match message {
-            ToKeeper::Keep { name, fd } if self.kept.len() < MAX_KEPT => {
-                fds.share(fd).map(|fd| drop(self.kept.insert(name, fd)))
-            }
+            ToKeeper::Keep { name, fd, at_death } if self.kept.len() < MAX_KEPT => fds
+                .share(fd)
+                .map(|fd| drop(self.kept.insert(name, Kept { fd, at_death }))),
             ToKeeper::Note {
                 name,
                 text: Some(text),

@@ -13,7 +13,9 @@
 //!
 //! *A worker that dies*, however it does, is started again. Until then the relays answer as functions
 //! in reset do, and the new worker's devices begin with the state after power-on: a driver sees a
-//! reset of the device. Restarts are delayed if workers die soon.
+//! reset of the device. Restarts are delayed if workers die soon. A device that does not end with the worker
+//! would access memory that the driver takes back meanwhile; so a descriptor can be kept with bytes that the
+//! keeper writes to it when a worker has died ([`AtDeath`]), such as a message by which the device stops.
 //!
 //! *An update* ([`SIGHUP`](self#signals)) starts the same command again, whose file may have been
 //! replaced. The new worker prepares itself next to the old one, and gets a copy of what may be large of its
@@ -42,7 +44,7 @@
 //! | from | message | meaning |
 //! |---|---|---|
 //! | keeper | `start {version, update, kept, notes}` | the first message; with the descriptors that are kept |
-//! | worker | `keep {name, fd}`, `forget {name}` | a descriptor for the store, or none any more |
+//! | worker | `keep {name, fd, at_death}`, `forget {name}` | a descriptor for the store, or none any more; `at_death {offset, bytes}` is written to it when a worker dies |
 //! | worker | `note {name, text}` | a note; without a text it ends |
 //! | worker | `serve {name, listener, source}` | a socket to be served; `listener` for a new one. Those that it does not serve when it is ready are closed |
 //! | worker | `unserve {name}` | the socket and its client are closed |
@@ -64,11 +66,13 @@ mod keeper;
 mod process;
 mod protocol;
 mod relays;
+mod state;
 mod store;
 mod worker;
 
 pub use keeper::{Keeper, KeeperError};
-pub use protocol::VERSION;
+pub use protocol::{AtDeath, VERSION};
+pub use state::{file_of, frozen, read_file};
 pub use store::Store;
 pub use worker::{
     Begin, Frozen, ServeError, Start, Stateless, Unfit, Worker, WorkerError, Workload,

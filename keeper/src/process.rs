@@ -14,10 +14,16 @@ use adit_vfio_user::handover::{HandoverError, InheritedFds, SentFds};
 use adit_vfio_user::relay::Lost;
 use rustix::process::{kill_process, Pid, Signal};
 
-use crate::protocol::{listen, tell, ToKeeper, ToWorker};
+use crate::protocol::{listen, tell, AtDeath, ToKeeper, ToWorker};
 
 /// The number of a worker, from 1.
 pub(crate) type WorkerId = u64;
+
+/// A descriptor that is kept.
+pub(crate) struct Kept {
+    pub(crate) fd: Arc<OwnedFd>,
+    pub(crate) at_death: Option<AtDeath>,
+}
 
 /// Something that happened to the keeper.
 pub(crate) enum Event {
@@ -90,14 +96,14 @@ impl Process {
     pub(crate) fn tell_start(
         &self,
         update: bool,
-        kept: &BTreeMap<String, Arc<OwnedFd>>,
+        kept: &BTreeMap<String, Kept>,
         notes: &BTreeMap<String, String>,
         served: Vec<String>,
     ) -> Result<(), HandoverError> {
         let mut fds = SentFds::default();
         let kept = kept
             .iter()
-            .map(|(name, fd)| (name.clone(), fds.add(fd.as_fd())))
+            .map(|(name, kept)| (name.clone(), fds.add(kept.fd.as_fd())))
             .collect();
         let start = ToWorker::Start {
             version: crate::VERSION,

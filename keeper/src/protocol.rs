@@ -15,9 +15,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The version of the protocol between keeper and worker.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// The versions of keepers that a worker can serve: it may be of a newer release. That of version 2 sends no
-/// `precopy`, and so no `preload`.
+/// `precopy`, and so no `preload`; those before version 4 ignore `at_death`.
 pub(crate) const VERSIONS: RangeInclusive<u32> = 2..=VERSION;
 
 /// The time within which a message must be transmitted, after its first byte.
@@ -53,6 +53,16 @@ pub(crate) enum ToWorker {
     Leave,
 }
 
+/// Bytes that the keeper writes to a descriptor when the worker dies, before another one starts: a message
+/// that has a device stop, for which no process is there any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtDeath {
+    /// The offset in the file.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
 /// A message to the keeper. Descriptors are numbers in the transmission.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,6 +70,8 @@ pub(crate) enum ToKeeper {
     Keep {
         name: String,
         fd: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_death: Option<AtDeath>,
     },
     Forget {
         name: String,

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::protocol::AtDeath;
 use crate::worker::{Worker, WorkerError};
 
 /// A store of named descriptors, which the next worker inherits. The default is that of a process
@@ -43,10 +44,44 @@ impl Store {
     /// # Errors
     /// Fails when the keeper is gone.
     pub fn keep(&self, name: &str, fd: BorrowedFd<'_>) -> Result<(), WorkerError> {
+        self.keep_with(name, fd, None)
+    }
+
+    /// Keeps a descriptor for the next worker, to which the keeper writes when this one has died.
+    ///
+    /// # Errors
+    /// Fails when the keeper is gone.
+    pub fn keep_with(
+        &self,
+        name: &str,
+        fd: BorrowedFd<'_>,
+        at_death: Option<AtDeath>,
+    ) -> Result<(), WorkerError> {
         match &self.worker {
-            Some(worker) => worker.keep(name, fd),
+            Some(worker) => worker.keep_with(name, fd, at_death),
             None => Ok(()),
         }
+    }
+
+    /// Keeps a text for the next worker, or none any more.
+    ///
+    /// # Errors
+    /// Fails when the keeper is gone.
+    pub fn note(&self, name: &str, text: Option<String>) -> Result<(), WorkerError> {
+        match &self.worker {
+            Some(worker) => worker.note(name, text),
+            None => Ok(()),
+        }
+    }
+
+    /// The names of the descriptors that the predecessor has left and that were not taken.
+    #[must_use]
+    pub fn left(&self) -> Vec<String> {
+        let inherited = self
+            .inherited
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        inherited.keys().cloned().collect()
     }
 
     /// Ends the keeping of a descriptor, also of one that the predecessor has left and that was not

@@ -13,7 +13,7 @@ use adit_vfio_user::{Config, Server};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::protocol::{listen, tell, ToKeeper, ToWorker, VERSIONS};
+use crate::protocol::{listen, tell, AtDeath, ToKeeper, ToWorker, VERSIONS};
 
 /// The reason that a worker cannot go on.
 #[derive(Debug, Error)]
@@ -200,10 +200,23 @@ impl Worker {
     /// # Errors
     /// Fails without a keeper.
     pub fn keep(&self, name: &str, fd: BorrowedFd<'_>) -> Result<(), WorkerError> {
+        self.keep_with(name, fd, None)
+    }
+
+    /// Has the keeper hold a descriptor under a name, and write something to it when a worker dies.
+    ///
+    /// # Errors
+    /// Fails without a keeper.
+    pub fn keep_with(
+        &self,
+        name: &str,
+        fd: BorrowedFd<'_>,
+        at_death: Option<AtDeath>,
+    ) -> Result<(), WorkerError> {
         let mut fds = SentFds::default();
         let name = name.to_owned();
         let fd = fds.add(fd);
-        self.tell(&ToKeeper::Keep { name, fd }, &fds)
+        self.tell(&ToKeeper::Keep { name, fd, at_death }, &fds)
     }
 
     /// Has the keeper close a descriptor.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_keeper::{Begin, Frozen, Keeper, Unfit, Worker, Workload};
+use adit_keeper::{AtDeath, Begin, Frozen, Keeper, Unfit, Worker, Workload};
 use adit_vfio_user::fuzzing::{message, HELLO};
 use adit_vfio_user::header::{Command, Header};
 use adit_vfio_user::testing::ScratchDevice;
@@ -159,6 +159,15 @@ fn worker(folder: &Path) {
     worker.note("life", Some("one".into())).unwrap();
     let file = std::fs::File::create(folder.join("file")).unwrap();
     worker.keep("file", file.as_fd()).unwrap();
+    let mut last = std::fs::OpenOptions::new();
+    let last = last.write(true).create(true).truncate(false);
+    let last = last.open(folder.join("last")).unwrap();
+    let at_death = AtDeath {
+        offset: 2,
+        bytes: b"stop".to_vec(),
+    };
+    let kept = worker.keep_with("last", last.as_fd(), Some(at_death));
+    kept.unwrap();
     let config = Config::default();
     let clients = worker
         .serve("device", &folder.join("device.sock"), config)
@@ -287,6 +296,14 @@ fn ready(folder: &Path, pid: u32) -> PathBuf {
     folder.join(format!("ready-{pid}"))
 }
 
+/// What was written at the death of a worker since the last call.
+fn last_words(folder: &Path) -> Vec<u8> {
+    let path = folder.join("last");
+    let words = std::fs::read(&path).unwrap();
+    std::fs::write(path, "").unwrap();
+    words
+}
+
 fn signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
 }
@@ -321,6 +338,7 @@ fn a_client_stays_connected_whatever_happens_to_workers() {
     signal(first, Signal::KILL);
     let second = client.next_worker(first);
     assert_eq!(client.read(KEPT), 0);
+    assert_eq!(last_words(folder.path()), b"\0\0stop");
     client.write(KEPT, 8);
 
     // An update: nothing changes.
@@ -328,6 +346,7 @@ fn a_client_stays_connected_whatever_happens_to_workers() {
     signal(itself, Signal::HUP);
     let third = client.next_worker(second);
     assert_eq!(client.read(KEPT), 8);
+    assert_eq!(last_words(folder.path()), b"");
 
     // Updates that fail at three places.
     for obstacle in ["broken", "busy", "late"] {
@@ -356,6 +375,8 @@ fn a_client_stays_connected_whatever_happens_to_workers() {
     assert_eq!(client.read(KEPT), 9);
     assert!(!folder.path().join("hasty").exists());
 
+    assert_eq!(last_words(folder.path()), b"");
+
     // The old worker dies while it describes itself, which is a death like any other.
     let mut last = fifth;
     for order in ["copies", "freezes"] {
@@ -364,6 +385,7 @@ fn a_client_stays_connected_whatever_happens_to_workers() {
         last = client.next_worker(last);
         assert!(!folder.path().join(order).exists());
         assert_eq!(client.read(KEPT), 0, "{order}");
+        assert_eq!(last_words(folder.path()), b"\0\0stop", "{order}");
         client.write(KEPT, 9);
     }
 
@@ -382,10 +404,12 @@ fn a_client_stays_connected_whatever_happens_to_workers() {
 
     // Devices that cannot be handed over are reset.
     client.write(KEPT, 9);
+    last_words(folder.path());
     std::fs::write(folder.path().join("unfit"), "").unwrap();
     signal(itself, Signal::HUP);
     client.next_worker(last);
     assert_eq!(client.read(KEPT), 0);
+    assert_eq!(last_words(folder.path()), b"\0\0stop");
 
     signal(itself, Signal::TERM);
     keeper.join().unwrap().unwrap();

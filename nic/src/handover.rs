@@ -6,18 +6,15 @@
 //! files with what has changed since, and the program's other objects. The new process restores it, and goes on
 //! once the keeper says so.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_conntrack_rpc::state::{self as connections, Restoring};
-use adit_keeper::{Frozen, Unfit};
+use adit_keeper::{file_of, read_file};
 use adit_p4runtime::server::Server;
 use adit_vfio_user::handover::InheritedFds;
 use anyhow::Context;
-use rustix::fs::{memfd_create, MemfdFlags};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedMutexGuard, OwnedRwLockWriteGuard};
 
@@ -30,8 +27,6 @@ const VERSION: u32 = 2;
 const VERSIONS: std::ops::RangeInclusive<u32> = 1..=VERSION;
 /// The time for a control plane to finish what it writes.
 const TIMEOUT: Duration = Duration::from_millis(300);
-/// The maximum length of a file of a state in bytes.
-const MAX_FILE: u64 = 1 << 30;
 
 /// The state of a NIC, without its function's.
 #[derive(Debug, Serialize, Deserialize)]
@@ -262,39 +257,4 @@ impl NicState {
         );
         Ok(())
     }
-}
-
-/// A state that a keeper passes on.
-///
-/// # Errors
-/// When it has no JSON form.
-pub fn frozen(state: impl Serialize, fds: Vec<OwnedFd>) -> Result<Frozen, Unfit> {
-    let state = serde_json::to_value(state).map_err(|error| Unfit::busy(error.to_string()))?;
-    Ok(Frozen { state, fds })
-}
-
-/// A file in memory with this content.
-///
-/// # Errors
-/// When the system has no memory or descriptors for it.
-pub fn file_of(name: &str, bytes: &[u8]) -> std::io::Result<OwnedFd> {
-    let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
-    file.write_all(bytes)?;
-    Ok(file.into())
-}
-
-/// The content of a file of a state.
-///
-/// # Errors
-/// When it is too long, or cannot be read.
-pub fn read_file(fd: OwnedFd) -> anyhow::Result<Vec<u8>> {
-    let mut file = File::from(fd);
-    let len = file.metadata()?.len();
-    if len > MAX_FILE {
-        anyhow::bail!("a file of the state has {len} bytes: at most {MAX_FILE}");
-    }
-    file.seek(SeekFrom::Start(0))?;
-    let mut bytes = Vec::with_capacity(len as usize);
-    file.take(MAX_FILE).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_keeper::Store;
-
+use adit_keeper::{file_of, read_file, Store};
 use adit_p4runtime::server::{
     listen_with, Address, Limits, Listening, Pipeline, PipelineHandle, Routes, Server, Tls,
 };
@@ -17,7 +16,6 @@ use adit_trace::{Injection, Record, Refused, Tap, Watcher};
 use anyhow::{bail, Context};
 
 use crate::function::Shared;
-use crate::handover::{file_of, read_file};
 use crate::runtime::Setup;
 
 /// The options of the P4Runtime server.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use adit_function::layout::RegisterLayout;
-use adit_keeper::{Begin, Frozen, Start, Store, Unfit, Worker, Workload};
+use adit_keeper::{
+    file_of, frozen, read_file, Begin, Frozen, Start, Store, Unfit, Worker, Workload,
+};
 use adit_p4runtime::server::Server as P4Server;
 use adit_vfio_user::handover::InheritedFds;
 use adit_vfio_user::relay::PassedClients;
@@ -21,7 +23,7 @@ use crate::clock::Clock;
 use crate::control::{AdiLimits, Profile};
 use crate::device::Front;
 use crate::function::{Function, FunctionState, Shared};
-use crate::handover::{self, Copied, Freeze, Loaded, NicCopy, NicState};
+use crate::handover::{Copied, Freeze, Loaded, NicCopy, NicState};
 use crate::p4rt;
 use crate::pasid::qmp::Qmp;
 use crate::pasid::{RootQuery, Translator};
@@ -344,7 +346,7 @@ impl DeviceState {
         match (self.function.take(), self.function_file) {
             (Some(function), None) => Ok(function),
             (None, Some(file)) => {
-                let bytes = handover::read_file(fds.take(file)?)?;
+                let bytes = read_file(fds.take(file)?)?;
                 serde_json::from_slice(&bytes).context("the state of the function")
             }
             _ => bail!("the state has the function twice, or not at all"),
@@ -393,7 +395,7 @@ impl Workload for Load {
         match NicCopy::new(&self.shared, &self.server, &mut fds) {
             Ok((nic, copied)) => {
                 let format = FORMAT.to_owned();
-                let copy = handover::frozen(DeviceCopy { format, nic }, fds).ok()?;
+                let copy = frozen(DeviceCopy { format, nic }, fds).ok()?;
                 self.copied = Some(copied);
                 Some(copy)
             }
@@ -416,7 +418,7 @@ impl Workload for Load {
             None => (Some(function), None),
             Some(_) => {
                 let bytes = serde_json::to_vec(&function).map_err(busy)?;
-                fds.push(handover::file_of("function", &bytes).map_err(busy)?);
+                fds.push(file_of("function", &bytes).map_err(busy)?);
                 (None, Some(fds.len() as u32 - 1))
             }
         };
@@ -426,7 +428,7 @@ impl Workload for Load {
             function_file,
             nic,
         };
-        let state = handover::frozen(state, fds)?;
+        let state = frozen(state, fds)?;
         self.freeze = Some(freeze);
         Ok(state)
     }

@@ -107,6 +107,7 @@ impl Keeper {
         old.kill();
         self.finish(old);
         old.wait(END);
+        self.write_at_death();
         if self.changes != known {
             tracing::info!(
                 pid = new.pid(),
