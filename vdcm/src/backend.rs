@@ -5,6 +5,8 @@
 //! Messages carry the ids of [`Adi::ids`]; only this crate composes them, a client's bytes are never
 //! passed on.
 
+mod gone;
+
 use std::fs::File;
 use std::ops::{Range, RangeInclusive};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -15,12 +17,14 @@ use adit_function::doorbells::Run;
 use adit_function::ids::AdiId;
 use adit_function::memory::{Access, WriteLog};
 use adit_vfio_user::EventFd;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use adit_function::adi::AdiSpec;
+pub(crate) use gone::GoneAdi;
 
 /// The properties of an ADI, constant while it is open.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Properties {
     /// Its MAC address.
     pub mac: [u8; 6],
@@ -165,6 +169,12 @@ pub trait Adi: Send {
         (self.name() == name).then(|| self.properties())
     }
 
+    /// The names and properties of the ADIs that it consists of: its own, or those of the members of a
+    /// group.
+    fn members(&self) -> Vec<(String, Properties)> {
+        vec![(self.name().to_owned(), self.properties().clone())]
+    }
+
     /// The ids of its resources in messages.
     fn ids(&self) -> Ids;
 
@@ -300,6 +310,26 @@ pub trait Adi: Send {
     /// Fails when the ADI is gone; nothing of it accesses memory then.
     fn reset(&mut self) -> Result<(), AdiError>;
 
+    /// Continues with an ADI that was [inherited](Provider::inherit) from a process which had suspended
+    /// it, and will not touch it again. Until then nothing has reached the ADI. Its windows and the
+    /// eventfds of its vectors are those that were set here meanwhile, as they were set by that process. An
+    /// ADI that was opened by this process is not changed.
+    fn take_over(&mut self) {}
+
+    /// Restores the state after opening in an ADI that was [inherited](Provider::inherit) from a process
+    /// which has ended. Its doorbell pages are kept; its windows and eventfds are those that were set here
+    /// meanwhile. An ADI that was opened by this process is not changed.
+    ///
+    /// # Errors
+    /// Fails when the ADI is gone or cannot have these windows; it must be closed then.
+    fn begin_anew(&mut self) -> Result<(), AdiError> {
+        Ok(())
+    }
+
+    /// Leaves the ADI open for a successor of this process, where there is a keeper: dropping it does not
+    /// close it then, and queues go on until the successor begins anew.
+    fn leave_open(&mut self) {}
+
     /// An eventfd that is readable once the ADI has gone or has to be closed.
     fn gone(&self) -> BorrowedFd<'_>;
 
@@ -351,4 +381,24 @@ pub trait Provider: Send + Sync {
             reason: "the ADIs of this back end have pages of their own".into(),
         })
     }
+
+    /// Continues with an ADI that a predecessor of this process has left open under a name. If the predecessor
+    /// still `runs`, nothing reaches the ADI until [`Adi::take_over`] or [`Adi::begin_anew`]; otherwise it
+    /// is in the state after opening.
+    ///
+    /// # Errors
+    /// With [`AdiError::Gone`] when the ADI is gone, or was not left open.
+    fn inherit(&self, name: &str, runs: bool) -> Result<Box<dyn Adi>, AdiError> {
+        let _ = (name, runs);
+        Err(unsupported("continuing with an ADI of another process"))
+    }
+
+    /// Closes an ADI that a predecessor, which has ended, has left open under a name, and that nobody continues
+    /// with.
+    fn close(&self, name: &str) {
+        let _ = name;
+    }
+
+    /// Closes all that were not inherited of a predecessor which has ended.
+    fn close_left(&self) {}
 }

@@ -157,6 +157,22 @@ impl Composition {
         }
     }
 
+    /// Leaves all ADIs open for a successor of this process, where there is a keeper, and closes them
+    /// otherwise.
+    pub fn leave(&mut self) {
+        self.ports.iter_mut().for_each(Port::leave);
+    }
+
+    /// Restores the state after opening in ADIs that were inherited from a process that has ended.
+    pub(crate) fn begin_anew(&mut self) {
+        self.ports.iter_mut().for_each(Port::begin_anew);
+    }
+
+    /// The ADIs that a virtual port consists of; `None` if its ADI is closed.
+    pub(crate) fn members(&self, vport: u16) -> Option<Vec<(String, Properties)>> {
+        self.ports.get(usize::from(vport))?.members()
+    }
+
     /// Closes the ADI of a virtual port if it reports that it has gone, or must be closed. An event
     /// can be late: then it is about an ADI that has been replaced.
     pub fn close_if_gone(&mut self, vport: u16) {

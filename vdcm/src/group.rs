@@ -46,17 +46,26 @@ impl Group {
         inherited: Option<OwnedFd>,
     ) -> Result<Self, AdiError> {
         let (leader, others) = members.split_first_mut().ok_or(AdiError::Gone)?;
-        let mut properties = leader.properties().clone();
-        let mut name = leader.name().to_owned();
-        for adi in others.iter() {
-            name = format!("{name}+{}", adi.name());
-            extend(&mut properties, adi.properties());
-        }
         let named: Vec<_> = others
             .iter()
             .map(|adi| adi.member())
             .collect::<Result<_, _>>()?;
         leader.lead(&named)?;
+        Self::of(members, inherited)
+    }
+
+    /// Continues with ADIs that a predecessor of this process has joined and left open.
+    ///
+    /// # Errors
+    /// Fails when there are none, one is gone, or the system has no resources.
+    pub(crate) fn rejoin(members: Vec<Box<dyn Adi>>) -> Result<Self, AdiError> {
+        Self::of(members, None)
+    }
+
+    /// A group of ADIs that are joined.
+    fn of(mut members: Vec<Box<dyn Adi>>, inherited: Option<OwnedFd>) -> Result<Self, AdiError> {
+        let all = members.iter().map(|adi| (adi.name(), adi.properties()));
+        let (name, properties) = joined(all).ok_or(AdiError::Gone)?;
         let parts = Parts::new(members.iter().map(|adi| {
             let own = adi.properties();
             (adi.ids(), own.pairs, own.vectors)
@@ -76,6 +85,20 @@ impl Group {
     fn leader(&self) -> &dyn Adi {
         self.members[0].as_ref()
     }
+}
+
+/// The name and the properties of a group of ADIs with these; `None` without any.
+pub(crate) fn joined<'a>(
+    members: impl IntoIterator<Item = (&'a str, &'a Properties)>,
+) -> Option<(String, Properties)> {
+    let mut members = members.into_iter();
+    let (name, first) = members.next()?;
+    let (mut name, mut properties) = (name.to_owned(), first.clone());
+    for (own, other) in members {
+        name = format!("{name}+{own}");
+        extend(&mut properties, other);
+    }
+    Some((name, properties))
 }
 
 /// Adds the resources of a member to those of its group. What it can do less is a limit of the group.
@@ -170,6 +193,10 @@ impl Adi for Group {
 
     fn named(&self, name: &str) -> Option<&Properties> {
         self.members.iter().find_map(|adi| adi.named(name))
+    }
+
+    fn members(&self) -> Vec<(String, Properties)> {
+        self.members.iter().flat_map(|adi| adi.members()).collect()
     }
 
     /// All are relative.
@@ -271,6 +298,19 @@ impl Adi for Group {
     fn reset(&mut self) -> Result<(), AdiError> {
         let results = self.members.iter_mut().map(|adi| adi.reset());
         results.fold(Ok(()), Result::and)
+    }
+
+    fn take_over(&mut self) {
+        self.members.iter_mut().for_each(|adi| adi.take_over());
+    }
+
+    fn begin_anew(&mut self) -> Result<(), AdiError> {
+        let results = self.members.iter_mut().map(|adi| adi.begin_anew());
+        results.fold(Ok(()), Result::and)
+    }
+
+    fn leave_open(&mut self) {
+        self.members.iter_mut().for_each(|adi| adi.leave_open());
     }
 
     fn gone(&self) -> BorrowedFd<'_> {

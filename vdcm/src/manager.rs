@@ -26,9 +26,10 @@ use crate::snapshot::{DeviceState, StateError};
 use crate::vdev::{Shape, Vdev};
 use entry::Entry;
 use events::Events;
+use kept::Ports;
 use open::queues_to_create;
 
-pub use handover::DeviceStates;
+pub use handover::{DeviceStates, Registered};
 pub use kept::Kept;
 
 /// The stack of a device's thread in bytes: it is used by the depth of one request.
@@ -113,7 +114,7 @@ impl Manager {
         })
     }
 
-    /// Makes devices outlive this process, whose ADIs the back end creates.
+    /// Makes devices outlive this process.
     #[must_use]
     pub fn with_keeper(mut self, kept: Arc<Kept>) -> Self {
         self.kept = Some(kept);
@@ -135,13 +136,15 @@ impl Manager {
     /// Fails when the spec is invalid, its name, socket or an ADI is in use, or a limit is reached;
     /// nothing remains then.
     pub fn create(&self, spec: Spec) -> Result<VdevInfo, VdevError> {
-        self.compose(spec, |_| Ok(()))
+        self.compose(spec, None, |_| Ok(()))
     }
 
-    /// Composes a device and serves it at its socket, after `prepare` was called.
+    /// Composes a device and serves it at its socket, after `prepare` was called. Its ADIs may be those that the
+    /// previous process has `left` open.
     fn compose(
         &self,
         spec: Spec,
+        left: Option<Ports>,
         prepare: impl FnOnce(&Vdev) -> Result<(), StateError>,
     ) -> Result<VdevInfo, VdevError> {
         check::spec(&spec)?;
@@ -156,20 +159,30 @@ impl Manager {
             limits: spec.limits.unwrap_or(self.options.limits),
         };
         check::limits(&shape.limits)?;
-        let (adis, pages) = self.open(&spec, &reserved.name)?;
-        let record = match (&self.kept, &adis[..]) {
+        let (adis, pages) = match &left {
+            Some(left) => self.inherit(left)?,
+            None => self.open(&spec, &reserved.name)?,
+        };
+        let (name, socket) = (&reserved.name, &reserved.socket);
+        let mut record = match (&self.kept, &adis[..]) {
             (Some(_), [adi]) if spec.adis.is_empty() => {
-                let (name, socket) = (&reserved.name, &reserved.socket);
                 Some(Kept::describe(&spec, name, socket, adi.as_ref())?)
             }
-            _ => None,
+            (Some(_), adis) => Some(Kept::describe_adis(&spec, name, socket, adis)),
+            (None, _) => None,
         };
+        if let (Some(left), Some(record)) = (left, &mut record) {
+            // Those of a port that is gone are its ADIs still.
+            record.ports = left;
+        }
         let kept = self.kept.as_deref().filter(|_| record.is_some());
         let fds = adis.iter().map(|adi| Events::prepare(adi.as_ref()));
         let fds = fds.collect::<std::io::Result<Vec<_>>>().map_err(system)?;
         let vdev = Vdev::new(adis, shape).map_err(|e| check::compose_error(&e))?;
-        if let Some(kept) = kept {
-            kept.follow_pages(&reserved.name, &pages, &vdev)?;
+        if let (Some(kept), Some(record)) = (kept, &record) {
+            kept.follow_pages(&reserved.name, &pages, &vdev, record)?;
+            // Nobody waits for an event of one that was gone before.
+            vdev.close_gone();
         }
         prepare(&vdev).map_err(|error| check::state_error(&error))?;
         let (id, vdev) = (reserved.id, Arc::new(vdev));
@@ -183,7 +196,7 @@ impl Manager {
             kept,
         )?);
         let undo = || {
-            self.end(&entry);
+            self.end(&entry, false);
             if let Some(kept) = kept {
                 kept.forget(&entry.name, &entry.socket);
             }
@@ -191,6 +204,9 @@ impl Manager {
         if let Err(error) = self.events.add(id, &vdev, fds) {
             undo();
             return Err(system(error));
+        }
+        if let (Some(kept), Some(record)) = (kept, &record) {
+            kept.know(&reserved.name, record);
         }
         // What a predecessor has kept, which still runs, is the same.
         if let (Some(kept), Some(record), false) = (kept, &record, pages.is_expected()) {
@@ -251,7 +267,7 @@ impl Manager {
             mac: spec.mac.or(first.map(|mac| MacAddr(mac.0))),
             ..spec
         };
-        self.compose(spec, |vdev| {
+        self.compose(spec, None, |vdev| {
             vdev.restore(state)?;
             vdev.await_client();
             Ok(())
@@ -295,7 +311,7 @@ impl Manager {
         if let Some(kept) = &self.kept {
             kept.forget(name, &entry.socket);
         }
-        self.end(&entry);
+        self.end(&entry, false);
         tracing::info!(name, "device destroyed");
         Ok(())
     }
@@ -317,7 +333,7 @@ impl Manager {
         Ok(self.entry(name)?.vdev.trace(after, max))
     }
 
-    /// Destroys all devices, and refuses new ones.
+    /// Ends all devices, and refuses new ones. Under a keeper they are the next process's.
     pub fn shut_down(&self) {
         let entries = {
             let mut devices = self.devices.lock();
@@ -330,7 +346,7 @@ impl Manager {
             .values()
             .for_each(|entry| entry.vdev.hand_over(false));
         for entry in entries.values() {
-            self.end(entry);
+            self.end(entry, true);
         }
         self.events.stop();
         if let Some(thread) = self.thread.lock().take() {
@@ -339,11 +355,15 @@ impl Manager {
         }
     }
 
-    /// Ends a device: nothing of it accesses memory when this returns.
-    fn end(&self, entry: &Entry) {
+    /// Ends a device: nothing of it accesses memory when this returns, unless it `stays` for the next process
+    /// under a keeper.
+    fn end(&self, entry: &Entry, stays: bool) {
         entry.join();
         self.events.remove(entry.id);
-        entry.vdev.shut_down();
+        match stays {
+            true => entry.vdev.leave(),
+            false => entry.vdev.shut_down(),
+        }
     }
 
     fn entry(&self, name: &str) -> Result<Arc<Entry>, VdevError> {

@@ -211,6 +211,29 @@ impl Vdev {
         }
     }
 
+    /// Notes that the ADIs were left open by a predecessor of this process, with the doorbell pages that its
+    /// client has mapped. If it still `runs`, a client that leaves is its own until its state is taken over.
+    pub(crate) fn inherits_adis(&self, runs: bool) {
+        let mut state = self.lock();
+        (state.pages_inherited, state.adis_inherited) = (true, true);
+        state.handed_over = runs;
+    }
+
+    /// Returns whether the ADIs were left open by a predecessor of this process.
+    pub(crate) fn has_inherited_adis(&self) -> bool {
+        self.lock().adis_inherited
+    }
+
+    /// The address and the length of each window that is registered for the ADIs.
+    pub(crate) fn registered(&self) -> Vec<(u64, u64)> {
+        self.lock().composition.registered()
+    }
+
+    /// The ADIs that a virtual port consists of, with their properties; `None` if it has none that is open.
+    pub(crate) fn members(&self, vport: u16) -> Option<Vec<(String, Properties)>> {
+        self.lock().composition.members(vport)
+    }
+
     /// Has clients get this file of doorbell pages, which will be taken over from a predecessor of
     /// this process. Until then a client that leaves is the predecessor's.
     pub(crate) fn expect_pages(&self, file: OwnedFd) {
@@ -344,6 +367,10 @@ impl Vdev {
     ) -> Result<(), ComposeError> {
         let name = adi.name().to_owned();
         state.composition.replace(vport, adi)?;
+        if state.composition.is_gone() {
+            // Another port has no ADI yet, and the device stays in reset.
+            return Ok(());
+        }
         let pages = state.composition.pages();
         let pages = pages.map_err(|error| ComposeError::Adi { adi: name, error })?;
         let pages = Pages::new(pages, self.frames)?;
@@ -361,9 +388,27 @@ impl Vdev {
         state.check_gone();
     }
 
+    /// Leaves all ADIs open for a successor of this process, where there is a keeper, and closes them
+    /// otherwise: nothing accesses the client's memory afterwards, or once the successor has begun anew.
+    pub fn leave(&self) {
+        let mut state = self.lock();
+        state.composition.leave();
+        state.check_gone();
+    }
+
     /// Handles an event that an ADI has gone, which may be one that has been replaced.
     pub fn gone_event(&self, vport: u16) {
-        self.lock().gone_event(vport);
+        let mut state = self.lock();
+        // One that is handed over is looked at by the process that goes on.
+        if !state.handed_over {
+            state.gone_event(vport);
+        }
+    }
+
+    /// Closes each ADI that reports that it is gone, whoever has the client.
+    pub(crate) fn close_gone(&self) {
+        let mut state = self.lock();
+        (0..self.frames.adis).for_each(|vport| state.gone_event(vport));
     }
 
     /// Closes an ADI that has gone, or must be closed.
@@ -373,7 +418,10 @@ impl Vdev {
 
     /// Records the fault of an ADI.
     pub fn take_fault(&self, vport: u16) {
-        self.lock().composition.take_fault(vport);
+        let mut state = self.lock();
+        if !state.handed_over {
+            state.composition.take_fault(vport);
+        }
     }
 
     /// Reads the links again, and notifies the driver of changes.

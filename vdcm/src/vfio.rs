@@ -5,6 +5,7 @@
 //! their ids are relative, memory is pinned when it is registered, vectors signal eventfds in the
 //! kernel. Pages for clients are in a file that can do nothing but map them (PAGES_FD).
 
+mod kept;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use adit_adi::{Device, Error, Memory, Page, Pages, VfioDevice};
 use adit_function::ids::AdiId;
@@ -26,10 +28,13 @@ use rustix::process::{getrlimit, Resource};
 use zerocopy::little_endian::U16;
 use zerocopy::IntoBytes;
 
+use self::kept::{Keeping, Left};
 use crate::backend::{
     Adi, AdiError, AdiSpec, DoorbellPages, Ids, Link, Member, PagesPart, Properties, Provider,
     Window,
 };
+
+pub use self::kept::KeptAdis;
 
 /// The speed that is reported of a link in Mbit/s. An owner cannot ask for that of its ADI's port.
 const SPEED_MBPS: u32 = 10_000;
@@ -37,8 +42,19 @@ const SPEED_MBPS: u32 = 10_000;
 const ATTEMPTS: u32 = 16;
 
 /// The ADIs that `adit_vfio` offers in this system.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct VfioProvider;
+#[derive(Clone, Default)]
+pub struct VfioProvider {
+    kept: Option<Arc<KeptAdis>>,
+}
+
+impl VfioProvider {
+    /// ADIs that stay open for a successor of this process.
+    #[must_use]
+    pub fn with_keeper(kept: KeptAdis) -> Self {
+        let kept = Some(Arc::new(kept));
+        Self { kept }
+    }
+}
 
 impl Provider for VfioProvider {
     fn list(&self) -> Result<Vec<String>, AdiError> {
@@ -50,7 +66,11 @@ impl Provider for VfioProvider {
 
     fn open(&self, name: &str) -> Result<Box<dyn Adi>, AdiError> {
         let device = VfioDevice::open(name).map_err(failed("opening an ADI"))?;
-        Ok(Box::new(VfioAdi::new(name, Box::new(device))?))
+        let mut adi = VfioAdi::new(name, Box::new(device))?;
+        if let Some(kept) = &self.kept {
+            adi.keep(kept)?;
+        }
+        Ok(Box::new(adi))
     }
 
     fn create(&self, _: &AdiSpec) -> Result<Box<dyn Adi>, AdiError> {
@@ -58,6 +78,45 @@ impl Provider for VfioProvider {
             what: "creating an ADI",
             reason: "over VFIO, ADIs are created with `adit adi create` or devlink".into(),
         })
+    }
+
+    fn inherit(&self, name: &str, runs: bool) -> Result<Box<dyn Adi>, AdiError> {
+        let Some(kept) = &self.kept else {
+            return Err(AdiError::Gone);
+        };
+        let left = kept.take(name).map_err(|source| AdiError::Io {
+            what: "continuing with an ADI",
+            source,
+        });
+        let adi = left.and_then(|left| {
+            let mut adi = VfioAdi::inherited(name, left.ok_or(AdiError::Gone)?)?;
+            if !runs {
+                adi.begin_anew()?;
+            }
+            Ok(adi)
+        });
+        match adi {
+            Ok(adi) => Ok(Box::new(adi)),
+            Err(error) => {
+                // It is closed, unless it is the predecessor's still.
+                if !runs {
+                    kept.forget(name);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn close(&self, name: &str) {
+        if let Some(kept) = &self.kept {
+            kept.forget(name);
+        }
+    }
+
+    fn close_left(&self) {
+        if let Some(kept) = &self.kept {
+            kept.forget_left();
+        }
     }
 }
 
@@ -69,9 +128,15 @@ pub struct VfioAdi {
     gone: OwnedFd,
     fault: OwnedFd,
     device: Box<dyn Device>,
-    /// By address. Declared after `device`, so that the device is closed before its memory is
+    /// By address, with the accesses that are permitted. Declared after `device`, so that the device is closed before its memory is
     /// unmapped.
-    windows: BTreeMap<u64, Memory>,
+    windows: BTreeMap<u64, (Memory, u32)>,
+    /// Set while it is another process's: what is set here is recorded, and nothing reaches the ADI.
+    held: bool,
+    /// The eventfds that were set while it was held.
+    vectors: BTreeMap<u16, OwnedFd>,
+    /// Set while its descriptors are kept for a successor of this process.
+    keeping: Option<Keeping>,
 }
 
 /// Returns a conversion of errors of an operation.
@@ -171,6 +236,40 @@ impl VfioAdi {
             fault,
             device,
             windows: BTreeMap::new(),
+            held: false,
+            vectors: BTreeMap::new(),
+            keeping: None,
+        })
+    }
+
+    /// Keeps it for a successor of this process.
+    fn keep(&mut self, kept: &KeptAdis) -> Result<(), AdiError> {
+        let (gone, fault) = (self.gone.as_fd(), self.fault.as_fd());
+        let keeping = kept.keep(&self.name, &*self.device, gone, fault, &self.pages);
+        self.keeping = Some(keeping.map_err(|source| AdiError::Io {
+            what: "keeping an ADI for a successor of this process",
+            source,
+        })?);
+        Ok(())
+    }
+
+    /// Continues with an ADI that a predecessor has left. It is held until it is the predecessor's no more.
+    fn inherited(name: &str, left: Left) -> Result<Self, AdiError> {
+        let info = left.device.info().map_err(failed("inheriting an ADI"))?;
+        if info.state.get() != adi_state::ACTIVE {
+            return Err(AdiError::Gone);
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            properties: properties(&info),
+            pages: left.pages,
+            gone: left.gone,
+            fault: left.fault,
+            device: left.device,
+            windows: BTreeMap::new(),
+            held: true,
+            vectors: BTreeMap::new(),
+            keeping: Some(left.keeping),
         })
     }
 
@@ -195,6 +294,7 @@ impl VfioAdi {
             ));
         };
         if let Some((iova, other)) = self.windows.range(..=last).next_back() {
+            let (other, _) = other;
             if iova + (other.len() - 1) >= first {
                 return limit(format!(
                     "{first:#x} to {last:#x} overlaps the window of {:#x} bytes at {iova:#x}",
@@ -206,7 +306,7 @@ impl VfioAdi {
         if count >= properties.max_registrations as usize {
             return limit(format!("{count} windows are registered, the ADI's maximum"));
         }
-        let registered: u64 = self.windows.values().map(Memory::len).sum();
+        let registered: u64 = self.windows.values().map(|(memory, _)| memory.len()).sum();
         if window.len > properties.max_registered_len.saturating_sub(registered) {
             return limit(format!(
                 "{:#x} bytes, besides {registered:#x}: the ADI's maximum is {:#x}",
@@ -262,6 +362,25 @@ impl VfioAdi {
         })
     }
 
+    fn set_eventfd(&self, vector: u16, eventfd: Option<BorrowedFd<'_>>) -> Result<(), AdiError> {
+        self.device
+            .set_eventfds(irq::VECTORS, vector.into(), &[eventfd])
+            .map_err(failed("setting the eventfd of a vector"))
+    }
+
+    /// Maps memory, and registers it; returns it, to be kept.
+    fn map_memory(&self, memory: Memory, flags: u32) -> Result<Memory, AdiError> {
+        // SAFETY: nothing in this process accesses or borrows the memory. It stays mapped until
+        // `unmap` has removed it from the device, or the device is closed: see `windows`. If this process
+        // ends before that, the device accesses the registered pages only, which the kernel has pinned.
+        unsafe { self.device.map_memory(&memory) }.map_err(failed("mapping memory"))?;
+        if let Err(error) = self.register(&memory, flags) {
+            self.unmap_memory(memory)?;
+            return Err(error);
+        }
+        Ok(memory)
+    }
+
     /// Unmaps memory that is not registered from the ADI's container, and from this process.
     fn unmap_memory(&self, memory: Memory) -> Result<(), AdiError> {
         self.device.unmap_memory(&memory).map_err(|error| {
@@ -269,6 +388,15 @@ impl VfioAdi {
             std::mem::forget(memory);
             failed("unmapping memory")(error)
         })
+    }
+}
+
+impl Drop for VfioAdi {
+    fn drop(&mut self) {
+        // One that is held is the predecessor's.
+        if let Some(keeping) = self.keeping.take().filter(|_| !self.held) {
+            keeping.end();
+        }
     }
 }
 
@@ -315,6 +443,11 @@ impl Adi for VfioAdi {
                 reason: "it is not a message of a composed device".into(),
             });
         }
+        if self.held {
+            // The ADI is as the message would have it already: the predecessor has sent it.
+            reply.clear();
+            return Ok(());
+        }
         *reply = self
             .device
             .request(opcode, payload)
@@ -341,28 +474,28 @@ impl Adi for VfioAdi {
         let file = window.file.as_fd();
         let memory = Memory::of_file(file, window.offset, window.len, window.iova)
             .map_err(failed("mapping the client's memory"))?;
-        // SAFETY: nothing in this process accesses or borrows the memory. It stays mapped until
-        // `unmap` has removed it from the device, or the device is closed: see `windows`.
-        unsafe { self.device.map_memory(&memory) }.map_err(failed("mapping memory"))?;
-        if let Err(error) = self.register(&memory, flags) {
-            self.unmap_memory(memory)?;
-            return Err(error);
-        }
-        self.windows.insert(window.iova, memory);
+        let memory = match self.held {
+            true => memory,
+            false => self.map_memory(memory, flags)?,
+        };
+        self.windows.insert(window.iova, (memory, flags));
         Ok(())
     }
 
     fn unmap(&mut self, iova: u64, len: u64) -> Result<(), AdiError> {
         let memory = match self.windows.get(&iova) {
-            Some(memory) if memory.len() == len => self.windows.remove(&iova),
+            Some((memory, _)) if memory.len() == len => self.windows.remove(&iova),
             _ => None,
         };
-        let Some(memory) = memory else {
+        let Some((memory, _)) = memory else {
             return Err(AdiError::Limit {
                 what: "unregistering memory",
                 reason: format!("there is no window of {len:#x} bytes at {iova:#x}"),
             });
         };
+        if self.held {
+            return Ok(());
+        }
         // Queues continue: the client may unmap what they do not use.
         let flags = memory_flags::KEEP_QUEUES;
         if let Err(error) = self.device.unregister_memory(&memory, flags) {
@@ -373,10 +506,19 @@ impl Adi for VfioAdi {
     }
 
     fn set_vector(&mut self, vector: u16, eventfd: Option<&EventFd>) -> Result<(), AdiError> {
-        let eventfd = eventfd.map(AsFd::as_fd);
-        self.device
-            .set_eventfds(irq::VECTORS, vector.into(), &[eventfd])
-            .map_err(failed("setting the eventfd of a vector"))
+        if self.held {
+            let eventfd = eventfd.map(|event| event.as_fd().try_clone_to_owned());
+            let eventfd = eventfd.transpose().map_err(|source| AdiError::Io {
+                what: "duplicating an eventfd",
+                source,
+            })?;
+            match eventfd {
+                Some(eventfd) => self.vectors.insert(vector, eventfd),
+                None => self.vectors.remove(&vector),
+            };
+            return Ok(());
+        }
+        self.set_eventfd(vector, eventfd.map(AsFd::as_fd))
     }
 
     fn pages(&self) -> Result<&DoorbellPages, AdiError> {
@@ -436,13 +578,52 @@ impl Adi for VfioAdi {
     }
 
     fn revoke_pages(&mut self) -> Result<(), AdiError> {
+        if self.held {
+            return Ok(());
+        }
         self.device.reset().map_err(failed("resetting an ADI"))?;
         poll_doorbells(&*self.device)?;
         self.pages = give(&*self.device, &self.properties)?;
+        if let Some(keeping) = &self.keeping {
+            keeping.keep_pages(&self.pages);
+        }
         Ok(())
     }
 
+    fn take_over(&mut self) {
+        // The predecessor has mapped the windows, and set the same eventfds.
+        self.held = false;
+        self.vectors.clear();
+    }
+
+    fn begin_anew(&mut self) -> Result<(), AdiError> {
+        if !std::mem::take(&mut self.held) {
+            return Ok(());
+        }
+        // No queue accesses memory then, nor does a driver that maps it here find it in use.
+        self.reset()?;
+        let unmapped = self.device.unmap_all();
+        unmapped.map_err(failed("unmapping the memory of another process"))?;
+        for vector in 0..self.properties.vectors {
+            let eventfd = self.vectors.get(&vector).map(AsFd::as_fd);
+            self.set_eventfd(vector, eventfd)?;
+        }
+        self.vectors.clear();
+        for (iova, (memory, flags)) in std::mem::take(&mut self.windows) {
+            let memory = self.map_memory(memory, flags)?;
+            self.windows.insert(iova, (memory, flags));
+        }
+        Ok(())
+    }
+
+    fn leave_open(&mut self) {
+        self.keeping = None;
+    }
+
     fn reset(&mut self) -> Result<(), AdiError> {
+        if self.held {
+            return Ok(());
+        }
         // Not VFIO_DEVICE_RESET, which also revokes the pages that the client has mapped.
         self.device
             .request(adi_op::RESET_ADI, ResetAdi::default().as_bytes())

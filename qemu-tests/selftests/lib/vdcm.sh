@@ -6,10 +6,13 @@
 vdcm_folder=$(mktemp -d)
 vdcm_log=$vdcm_folder/log
 
+# vdcm_options: those of the daemon.
+vdcm_options=()
+
 # vdcm_start: starts the daemon.
 vdcm_start() {
     mkdir -p /run/adit/vdcm
-    adit-vdcm >"$vdcm_log" 2>&1 &
+    adit-vdcm "${vdcm_options[@]}" >"$vdcm_log" 2>&1 &
     vdcm_pid=$!
     retry 20 adit vdev list
 }

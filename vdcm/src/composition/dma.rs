@@ -262,6 +262,12 @@ impl Composition {
         writable.map(|window| (window.iova, window.len))
     }
 
+    /// The address and the length of each window that is registered for the ADIs.
+    pub(crate) fn registered(&self) -> Vec<(u64, u64)> {
+        let windows = self.windows.registered();
+        windows.map(|window| (window.iova, window.len)).collect()
+    }
+
     /// The number of windows, and of bytes in those that have a file.
     #[must_use]
     pub fn windows(&self) -> (u32, u64) {

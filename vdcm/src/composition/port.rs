@@ -95,6 +95,37 @@ impl Port {
         self.link = Link::default();
     }
 
+    /// Leaves the ADI open for a successor of this process, where there is a keeper, and closes it otherwise.
+    pub(super) fn leave(&mut self) {
+        if let Ok(adi) = self.adi() {
+            adi.leave_open();
+        }
+        self.close();
+    }
+
+    /// Continues with an ADI that was inherited.
+    pub(super) fn take_over(&self) {
+        if let Some(adi) = &self.adi {
+            adi.borrow_mut().take_over();
+        }
+    }
+
+    /// Begins anew with an ADI that was inherited. One that fails is closed.
+    pub(super) fn begin_anew(&mut self) {
+        let result = match self.adi() {
+            Ok(adi) => adi.begin_anew(),
+            Err(_) => return self.close(),
+        };
+        if self.note(result).is_err() {
+            self.close();
+        }
+    }
+
+    /// The ADIs that it consists of, unless it is closed.
+    pub(super) fn members(&self) -> Option<Vec<(String, Properties)>> {
+        Some(self.adi.as_ref()?.borrow().members())
+    }
+
     /// Closes the ADI if a call found that it is gone.
     pub(super) fn close_lost(&mut self) {
         if self.lost.get() {

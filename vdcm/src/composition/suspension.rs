@@ -4,7 +4,7 @@
 use adit_function::dataplane::{QueueKind, QueuePosition};
 
 use super::messages::{causes, positions, Message};
-use super::Composition;
+use super::{Composition, Port};
 use crate::backend::AdiError;
 use crate::protocol::TraceEvent;
 use crate::snapshot::{QueueState, StateError};
@@ -36,11 +36,12 @@ impl Composition {
         Ok(())
     }
 
-    /// Resumes all ADIs.
+    /// Resumes all ADIs, also those that a predecessor of this process has suspended.
     ///
     /// # Errors
     /// Fails when an ADI is gone. The others are resumed.
     pub(crate) fn resume(&self) -> Result<(), StateError> {
+        self.ports.iter().for_each(Port::take_over);
         let results: Vec<_> = (0..self.ports.len())
             .map(|port| self.suspend_port(port, false))
             .collect();

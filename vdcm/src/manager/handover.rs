@@ -14,6 +14,9 @@ use crate::snapshot::{DeviceState, StateError};
 
 /// The states of devices, by name.
 pub type DeviceStates = BTreeMap<String, DeviceState>;
+/// The windows of memory that are registered for ADIs which stay open, by the names of devices: the address and
+/// the length of each.
+pub type Registered = BTreeMap<String, Vec<(u64, u64)>>;
 
 impl Manager {
     /// Suspends all devices and saves their states. Until [`thaw`](Self::thaw) requests are refused
@@ -35,6 +38,10 @@ impl Manager {
         for (n, entry) in entries.iter().enumerate() {
             // A client that leaves from now on does so behind its saved state.
             entry.vdev.hand_over(true);
+            if entry.vdev.is_gone() && self.keeps_adis(&entry.name) {
+                // The next daemon finds no ADI, either, and needs no state of it.
+                continue;
+            }
             match save(entry) {
                 Ok(state) => drop(states.insert(entry.name.clone(), state)),
                 Err(error) => {
@@ -46,6 +53,21 @@ impl Manager {
             }
         }
         Ok(states)
+    }
+
+    /// The windows that are registered for ADIs which stay open.
+    #[must_use]
+    pub fn registered(&self) -> Registered {
+        let devices = self.devices.lock();
+        let kept = devices.entries.iter();
+        let kept = kept.filter(|(name, entry)| self.keeps_adis(name) && !entry.vdev.is_gone());
+        kept.map(|(name, entry)| (name.clone(), entry.vdev.registered()))
+            .collect()
+    }
+
+    /// Returns whether the ADIs of a device stay open when this process ends.
+    fn keeps_adis(&self, name: &str) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.has_adis(name))
     }
 
     /// Has all devices go on: those of [`freeze`](Self::freeze), and of
@@ -60,14 +82,22 @@ impl Manager {
             devices.entries.values().cloned().collect()
         };
         resume(&entries);
+        // The previous daemon will not go on.
+        self.close_abandoned();
     }
 
     /// Restores the states of the previous daemon's devices, which have been composed again, with the
-    /// doorbell pages that their clients have mapped. They are suspended until [`thaw`](Self::thaw).
+    /// doorbell pages that their clients have mapped. They are suspended until [`thaw`](Self::thaw). ADIs
+    /// that stay open are not touched before; the windows that are `registered` for them must be those that
+    /// the clients have here.
     ///
     /// # Errors
     /// When the devices are others, or one cannot have its state.
-    pub fn take_over(&self, mut states: DeviceStates) -> Result<(), VdevError> {
+    pub fn take_over(
+        &self,
+        mut states: DeviceStates,
+        registered: &Registered,
+    ) -> Result<(), VdevError> {
         let entries = {
             let mut devices = self.devices.lock();
             devices.frozen = true;
@@ -77,11 +107,21 @@ impl Manager {
             .values()
             .for_each(|entry| entry.vdev.hand_over(true));
         for (name, entry) in &entries {
+            let inherits = entry.vdev.has_inherited_adis();
+            if inherits && entry.vdev.is_gone() && !states.contains_key(name) {
+                continue;
+            }
             let state = states.remove(name).ok_or_else(|| {
                 let message = format!("device {name} is not part of the state");
                 VdevError::new(ErrorCode::Invalid, message)
             })?;
-            let pages = self.expected_pages(name)?;
+            let pages = match inherits {
+                true => {
+                    check_registered(name, registered, &entry.vdev.registered())?;
+                    None
+                }
+                false => Some(self.expected_pages(name)?),
+            };
             let checked = state.check_version();
             checked.map_err(|error| of_device(name, &error))?;
             let taken = entry.vdev.take_over(&state, pages);
@@ -97,19 +137,31 @@ impl Manager {
     }
 
     /// Gives the devices, which begin with the state after a reset, the doorbell pages of the previous
-    /// daemon's.
+    /// daemon's, or its ADIs with their pages.
     ///
     /// # Errors
     /// When a device cannot have them.
     pub fn inherit_pages(&self) -> Result<(), VdevError> {
         let entries = self.devices.lock().entries.clone();
         for (name, entry) in &entries {
-            let pages = self.expected_pages(name)?;
-            let inherited = entry.vdev.inherit_pages(pages);
+            let pages = match entry.vdev.has_inherited_adis() {
+                true => None,
+                false => Some(self.expected_pages(name)?),
+            };
+            let inherited = entry.vdev.inherit(pages);
             inherited.map_err(|error| of_device(name, &error))?;
             entry.vdev.hand_over(false);
         }
+        self.close_abandoned();
         Ok(())
+    }
+
+    /// Closes the ADIs of the previous daemon, which has ended, with which no device continues.
+    fn close_abandoned(&self) {
+        let abandoned = self.kept.as_ref().map(|kept| kept.abandoned());
+        for name in abandoned.unwrap_or_default() {
+            self.provider.close(&name);
+        }
     }
 
     /// Returns whether the devices wait for [`thaw`](Self::thaw).
@@ -125,6 +177,24 @@ impl Manager {
             VdevError::new(ErrorCode::Invalid, message)
         })
     }
+}
+
+/// Checks that the windows of a device are those that are registered for its ADIs.
+fn check_registered(
+    name: &str,
+    registered: &Registered,
+    own: &[(u64, u64)],
+) -> Result<(), VdevError> {
+    let theirs = registered.get(name).map_or(&[][..], Vec::as_slice);
+    if theirs == own {
+        return Ok(());
+    }
+    let message = format!(
+        "device {name}: {} windows are registered for its ADIs, and its client has {}, or others",
+        theirs.len(),
+        own.len()
+    );
+    Err(VdevError::new(ErrorCode::Invalid, message))
 }
 
 fn of_device(name: &str, error: &StateError) -> VdevError {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The parts of devices that outlive the daemon's process under a keeper: their specs, sockets,
-//! clients' connections and doorbell pages. The next process composes the same devices again, in the
-//! state after a reset.
+//! clients' connections, and doorbell pages, or ADIs that stay open with their pages. The next process composes
+//! the same devices again, in the state after a reset.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,14 +14,35 @@ use adit_keeper::{ServeError, Store, Worker, WorkerError};
 use adit_vfio_user::relay::PassedClients;
 use adit_vfio_user::Config;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use super::Manager;
-use crate::backend::Adi;
+use crate::backend::{Adi, Properties};
 use crate::protocol::{ErrorCode, Spec, VdevError};
 use crate::vdev::Vdev;
 
 /// The prefix of devices' names at the keeper.
 const PREFIX: &str = "vdev ";
+/// The prefix of the notes of devices' ADIs.
+const ADIS: &str = "adis of ";
+
+/// An ADI that stays open when the daemon's process ends.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct KeptAdi {
+    pub(super) name: String,
+    pub(super) properties: Properties,
+}
+
+/// The ADIs of a device: those of each virtual port.
+pub(super) type Ports = Vec<Vec<KeptAdi>>;
+
+/// The ADIs of a virtual port.
+pub(super) fn kept_adis(members: Vec<(String, Properties)>) -> Vec<KeptAdi> {
+    let members = members.into_iter();
+    members
+        .map(|(name, properties)| KeptAdi { name, properties })
+        .collect()
+}
 
 /// The connection to a keeper, and what it has kept for this process.
 pub struct Kept {
@@ -33,6 +54,10 @@ pub struct Kept {
     takes_over: AtomicBool,
     /// The doorbell pages that will be taken over, by the names of devices.
     expected: Mutex<BTreeMap<String, OwnedFd>>,
+    /// The ADIs of devices that are composed of ADIs which exist, by the names of devices.
+    ports: Mutex<BTreeMap<String, Ports>>,
+    /// ADIs that the previous process has left open, and with which none of the devices continues.
+    abandoned: Mutex<Vec<String>>,
 }
 
 /// The doorbell pages that a device had in the previous process.
@@ -43,19 +68,24 @@ pub(super) enum PreviousPages {
     Inherited(Option<OwnedFd>),
     /// The process runs: they will be taken over.
     Expected(OwnedFd),
+    /// They are those of the ADIs, which stay open. The process `runs`, or has ended.
+    OfAdis { runs: bool },
 }
 
 impl PreviousPages {
     /// Returns whether they will be taken over.
     pub(super) fn is_expected(&self) -> bool {
-        matches!(self, Self::Expected(_))
+        matches!(self, Self::Expected(_) | Self::OfAdis { runs: true })
     }
 }
 
 /// A device as the next process needs it.
 pub(super) struct Record {
     spec: Spec,
-    pages: OwnedFd,
+    /// The doorbell pages, unless the ADIs stay open.
+    pages: Option<OwnedFd>,
+    /// The ADIs that stay open.
+    pub(super) ports: Ports,
 }
 
 impl Kept {
@@ -74,7 +104,47 @@ impl Kept {
             notes: Mutex::new(notes),
             takes_over: AtomicBool::new(runs),
             expected: Mutex::default(),
+            ports: Mutex::default(),
+            abandoned: Mutex::default(),
         }
+    }
+
+    /// Returns whether the previous process runs, whose state will be taken over.
+    pub(super) fn takes_over(&self) -> bool {
+        self.takes_over.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the ADIs of a device stay open when this process ends.
+    pub(super) fn has_adis(&self, name: &str) -> bool {
+        self.ports.lock().contains_key(name)
+    }
+
+    /// Notes ADIs with which no device continues.
+    pub(super) fn abandon(&self, names: impl IntoIterator<Item = String>) {
+        self.abandoned.lock().extend(names);
+    }
+
+    /// The ADIs with which no device continues, once.
+    pub(super) fn abandoned(&self) -> Vec<String> {
+        std::mem::take(&mut self.abandoned.lock())
+    }
+
+    /// Keeps other ADIs of a virtual port.
+    pub(super) fn replace_adis(&self, name: &str, vport: u16, members: Vec<KeptAdi>) {
+        let mut all = self.ports.lock();
+        let Some(ports) = all.get_mut(name) else {
+            return;
+        };
+        if let Some(port) = ports.get_mut(usize::from(vport)) {
+            *port = members;
+        }
+        report(name, self.note_adis(name, ports));
+    }
+
+    fn note_adis(&self, name: &str, ports: &Ports) -> Result<(), WorkerError> {
+        // Names and numbers have a JSON form.
+        let text = serde_json::to_string(ports).ok();
+        self.worker.note(&adis_of(name), text)
     }
 
     /// The pages of a device that have been announced, once.
@@ -88,9 +158,7 @@ impl Kept {
         let taken = taken.map_err(|error| VdevError::new(ErrorCode::System, error.to_string()))?;
         Ok(match taken {
             None => PreviousPages::None,
-            Some(pages) if self.takes_over.load(Ordering::Acquire) => {
-                PreviousPages::Expected(pages)
-            }
+            Some(pages) if self.takes_over() => PreviousPages::Expected(pages),
             Some(pages) => PreviousPages::Inherited(Some(pages)),
         })
     }
@@ -101,7 +169,15 @@ impl Kept {
         name: &str,
         pages: &PreviousPages,
         vdev: &Vdev,
+        record: &Record,
     ) -> Result<(), VdevError> {
+        if let PreviousPages::OfAdis { runs } = pages {
+            vdev.inherits_adis(*runs);
+        }
+        if record.pages.is_none() {
+            // Each ADI keeps its own.
+            return Ok(());
+        }
         let (store, device) = (self.store.clone(), name.to_owned());
         let keep = move |file: BorrowedFd<'_>| report(&device, store.keep(&key(&device), file));
         vdev.keep_pages(!matches!(pages, PreviousPages::None), Box::new(keep));
@@ -126,6 +202,24 @@ impl Kept {
         self.worker.serve(&key(name), path, config)
     }
 
+    /// Describes a device of ADIs that exist.
+    pub(super) fn describe_adis(
+        spec: &Spec,
+        name: &str,
+        socket: &Path,
+        adis: &[Box<dyn Adi>],
+    ) -> Record {
+        Record {
+            spec: Spec {
+                name: Some(name.to_owned()),
+                socket: Some(socket.to_owned()),
+                ..spec.clone()
+            },
+            pages: None,
+            ports: adis.iter().map(|adi| kept_adis(adi.members())).collect(),
+        }
+    }
+
     /// Describes a device of the ADI, or the group, that was created for it.
     pub(super) fn describe(
         spec: &Spec,
@@ -145,14 +239,28 @@ impl Kept {
                 mac: Some(MacAddr(adi.properties().mac)),
                 ..spec.clone()
             },
-            pages: pages.map_err(|error| system(&error))?,
+            pages: Some(pages.map_err(|error| system(&error))?),
+            ports: Ports::new(),
         })
+    }
+
+    /// Notes the ADIs of a device that is kept.
+    pub(super) fn know(&self, name: &str, record: &Record) {
+        if !record.ports.is_empty() {
+            let ports = record.ports.clone();
+            self.ports.lock().insert(name.to_owned(), ports);
+        }
     }
 
     /// Keeps a device that was created.
     pub(super) fn keep(&self, name: &str, record: &Record) {
         let kept = || {
-            self.store.keep(&key(name), record.pages.as_fd())?;
+            if let Some(pages) = &record.pages {
+                self.store.keep(&key(name), pages.as_fd())?;
+            }
+            if !record.ports.is_empty() {
+                self.note_adis(name, &record.ports)?;
+            }
             // Text, numbers and paths in UTF-8: only a path can be something else.
             let text = serde_json::to_string(&record.spec).ok();
             if text.is_none() {
@@ -171,8 +279,10 @@ impl Kept {
     pub(super) fn forget(&self, name: &str, socket: &Path) {
         // The keeper closes the socket soon; another one may be bound at once.
         let _ = std::fs::remove_file(socket);
+        self.ports.lock().remove(name);
         let forgotten = || {
             self.worker.note(&key(name), None)?;
+            self.worker.note(&adis_of(name), None)?;
             self.store.forget(&key(name))?;
             self.worker.unserve(&key(name))
         };
@@ -193,13 +303,16 @@ impl Manager {
     pub fn recreate(&self) {
         let Some(kept) = &self.kept else { return };
         let notes = std::mem::take(&mut *kept.notes.lock());
-        let takes_over = kept.takes_over.load(Ordering::Acquire);
-        for (key, text) in notes {
+        let takes_over = kept.takes_over();
+        for (key, text) in &notes {
             let Some(name) = key.strip_prefix(PREFIX) else {
                 continue;
             };
-            let spec: Spec = match serde_json::from_str(&text) {
-                Ok(spec) => spec,
+            let adis = notes.get(&adis_of(name));
+            let adis = adis.map(|text| serde_json::from_str(text)).transpose();
+            let described = serde_json::from_str(text).and_then(|spec| Ok((spec, adis?)));
+            let (spec, adis): (Spec, Option<Ports>) = match described {
+                Ok(described) => described,
                 Err(error) => {
                     tracing::error!(name, "a device of the previous process is lost: {error}");
                     if !takes_over {
@@ -209,7 +322,7 @@ impl Manager {
                 }
             };
             let socket = spec.socket.clone().unwrap_or_default();
-            match self.create(spec) {
+            match self.compose(spec, adis, |_| Ok(())) {
                 Ok(_) => tracing::info!(name, socket = %socket.display(), "device restored"),
                 Err(error) => {
                     tracing::error!(name, "a device of the previous process is lost: {error}");
@@ -219,9 +332,16 @@ impl Manager {
                 }
             }
         }
+        if !takes_over {
+            self.provider.close_left();
+        }
         // Devices that are created later are this process's own.
         kept.takes_over.store(false, Ordering::Release);
     }
+}
+
+fn adis_of(name: &str) -> String {
+    format!("{ADIS}{name}")
 }
 
 fn key(name: &str) -> String {

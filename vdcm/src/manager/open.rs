@@ -3,11 +3,11 @@
 
 use std::os::fd::OwnedFd;
 
-use super::kept::PreviousPages;
-use super::{check, Manager};
-use crate::backend::{Adi, AdiSpec};
-use crate::group::Group;
-use crate::protocol::{Spec, VdevError};
+use super::kept::{KeptAdi, Ports, PreviousPages};
+use super::{check, system, Manager};
+use crate::backend::{Adi, AdiSpec, GoneAdi};
+use crate::group::{self, Group};
+use crate::protocol::{ErrorCode, Spec, VdevError};
 
 /// The number of RX queues of a device whose ADI is created, unless its spec has another.
 const DEFAULT_QUEUES: u16 = 4;
@@ -24,6 +24,45 @@ impl Manager {
                 let ports = (0..).zip(spec.adis.chunks(members.into()));
                 let adis = ports.map(|(at, names)| self.open_port(spec, at, names));
                 Ok((adis.collect::<Result<_, _>>()?, PreviousPages::None))
+            }
+        }
+    }
+
+    /// Continues with the ADIs of a device that the previous process has left open. If one is gone, none is of
+    /// use: the device has their names and properties, and says that it is gone.
+    pub(super) fn inherit(&self, ports: &Ports) -> Result<Opened, VdevError> {
+        let runs = self.kept.as_ref().is_some_and(|kept| kept.takes_over());
+        let adis = ports.iter().map(|port| self.inherit_port(port, runs));
+        let adis = match adis.collect::<Result<Vec<_>, VdevError>>() {
+            Ok(adis) => adis,
+            Err(error) => {
+                tracing::warn!("a device of the previous process has no ADIs: {error}");
+                let names = ports.iter().flatten().map(|adi| adi.name.clone());
+                match &self.kept {
+                    // They are the previous process's still.
+                    Some(kept) if runs => kept.abandon(names),
+                    _ => names.for_each(|name| self.provider.close(&name)),
+                }
+                let gone = ports.iter().map(|port| gone_port(port));
+                gone.collect::<Result<_, _>>()?
+            }
+        };
+        Ok((adis, PreviousPages::OfAdis { runs }))
+    }
+
+    fn inherit_port(&self, port: &[KeptAdi], runs: bool) -> Result<Box<dyn Adi>, VdevError> {
+        let mut members = Vec::with_capacity(port.len());
+        for KeptAdi { name, .. } in port {
+            let adi = self.provider.inherit(name, runs);
+            members.push(adi.map_err(|e| check::adi_error(&format!("ADI {name}"), &e))?);
+        }
+        match members.pop() {
+            Some(adi) if members.is_empty() => Ok(adi),
+            last => {
+                members.extend(last);
+                let group = Group::rejoin(members);
+                let group = group.map_err(|error| check::adi_error("a group of ADIs", &error))?;
+                Ok(Box::new(group))
             }
         }
     }
@@ -100,6 +139,15 @@ impl Manager {
         });
         port(adis.collect::<Result<_, _>>()?, inherited)
     }
+}
+
+/// The ADIs of a virtual port, of which one is gone.
+fn gone_port(port: &[KeptAdi]) -> Result<Box<dyn Adi>, VdevError> {
+    let members = port.iter().map(|adi| (adi.name.as_str(), &adi.properties));
+    let (name, properties) = group::joined(members)
+        .ok_or_else(|| VdevError::new(ErrorCode::Invalid, "a virtual port without ADIs is kept"))?;
+    let gone = GoneAdi::new(&name, properties).map_err(system)?;
+    Ok(Box::new(gone))
 }
 
 /// The ADI of a device that is created.

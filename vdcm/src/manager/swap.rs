@@ -2,6 +2,7 @@
 //! The replacement of the ADI of a virtual port, or of its group.
 
 use super::events::Events;
+use super::kept::kept_adis;
 use super::open::port;
 use super::{check, system, Manager};
 use crate::backend::Adi;
@@ -64,6 +65,9 @@ impl Manager {
         if let Err(error) = self.events.watch(entry.id, vport, fds) {
             vdev.adi_gone(vport);
             return Err(system(error));
+        }
+        if let (Some(kept), Some(members)) = (&self.kept, vdev.members(vport)) {
+            kept.replace_adis(name, vport, kept_adis(members));
         }
         Ok(entry.info())
     }

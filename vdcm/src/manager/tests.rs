@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use adit_vfio_user::fuzzing::HELLO;
 use adit_vfio_user::header::{Command, Header};
 
+use super::kept::kept_adis;
 use super::*;
+use crate::backend::Adi;
 use crate::protocol::VdevState;
 use crate::testing::{MockAdi, MockProvider};
 
@@ -243,4 +245,48 @@ fn a_failed_creation_leaves_nothing() {
     assert!(daemon.manager.list().is_empty());
     let late = daemon.manager.create(Spec::default());
     assert_eq!(code(late), Some(ErrorCode::Busy));
+}
+
+#[test]
+fn a_device_whose_adis_were_left_open_and_are_gone_says_so() {
+    let daemon = daemon();
+    let left = |name, number| kept_adis(MockAdi::new(name, number, 2).members());
+    let group = [left("a", 1), left("b", 2)].concat();
+    let spec = Spec {
+        name: Some("web".into()),
+        group: Some(2),
+        ..of(&["a", "b"])
+    };
+    // The provider has no ADI that a predecessor has left.
+    let composed = daemon.manager.compose(spec, Some(vec![group]), |_| Ok(()));
+    let info = composed.unwrap();
+    assert_eq!(info.adis[0].name, "a+b");
+    assert_eq!((info.adis[0].mac.0[5], info.adis[0].pairs), (1, 4));
+    let state = || daemon.manager.show("web").unwrap().state;
+    wait(|| state() == VdevState::Gone);
+    drop(connect(&info));
+    // It is composed of others.
+    daemon.provider.add(MockAdi::new("c", 3, 4));
+    wait(|| daemon.manager.swap_adi("web", 0, &names(&["c"])).is_ok());
+    assert_eq!(state(), VdevState::Idle);
+
+    // Each port gets another one.
+    let spec = Spec {
+        name: Some("two".into()),
+        ..of(&["d", "e"])
+    };
+    let ports = vec![left("d", 4), left("e", 5)];
+    daemon
+        .manager
+        .compose(spec, Some(ports), |_| Ok(()))
+        .unwrap();
+    let state = || daemon.manager.show("two").unwrap().state;
+    wait(|| state() == VdevState::Gone);
+    for (vport, (name, number)) in (0..).zip([("d", 4), ("e", 5)]) {
+        assert_eq!(state(), VdevState::Gone);
+        daemon.provider.add(MockAdi::new(name, number, 2));
+        let adis = names(&[name]);
+        daemon.manager.swap_adi("two", vport, &adis).unwrap();
+    }
+    assert_eq!(state(), VdevState::Idle);
 }

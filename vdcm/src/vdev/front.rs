@@ -156,7 +156,8 @@ impl Device for Front {
     }
 
     fn new_client(&mut self) {
-        self.vdev.lock().new_client();
+        // What the previous one had is there to be released once the device is this process's.
+        self.vdev.lock_own().new_client();
     }
 
     fn connected(&mut self) {

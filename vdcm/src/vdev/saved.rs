@@ -69,13 +69,18 @@ impl Vdev {
     /// then. When the control plane or an ADI does not accept the state; then the device has been
     /// reset, and runs.
     pub fn restore(&self, saved: &DeviceState) -> Result<(), StateError> {
+        self.restore_with(saved, true)
+    }
+
+    /// Restores a state, with that of the ADIs or without.
+    fn restore_with(&self, saved: &DeviceState, adis: bool) -> Result<(), StateError> {
         self.check_state(saved)?;
         let mut state = self.lock();
         if state.slow_path.in_reset() {
             return Err(StateError::Gone);
         }
         let begun = state.begin_restore();
-        let restored = begun.and_then(|()| state.restore(saved));
+        let restored = begun.and_then(|()| state.restore(saved, adis));
         if restored.is_err() {
             state.reset(ResetCause::Restore);
         } else {
@@ -86,22 +91,34 @@ impl Vdev {
     }
 
     /// Takes over the state of a predecessor of this process, and the doorbell pages that its client has
-    /// mapped; the device is suspended then.
+    /// mapped; the device is suspended then. Without pages the ADIs are the predecessor's, which have their
+    /// own state.
     ///
     /// # Errors
     /// As [`restore`](Self::restore), and when the pages cannot be used.
-    pub(crate) fn take_over(&self, saved: &DeviceState, pages: OwnedFd) -> Result<(), StateError> {
+    pub(crate) fn take_over(
+        &self,
+        saved: &DeviceState,
+        pages: Option<OwnedFd>,
+    ) -> Result<(), StateError> {
+        let Some(pages) = pages else {
+            return self.restore_with(saved, false);
+        };
         self.restore(saved)?;
         self.lock().adopt_pages(pages)
     }
 
-    /// Takes the doorbell pages of a predecessor of this process over, in the state after a reset.
+    /// Takes the doorbell pages of a predecessor of this process over, or its ADIs with their pages, in the
+    /// state after a reset.
     ///
     /// # Errors
     /// When they cannot be used.
-    pub(crate) fn inherit_pages(&self, pages: OwnedFd) -> Result<(), StateError> {
+    pub(crate) fn inherit(&self, pages: Option<OwnedFd>) -> Result<(), StateError> {
         let mut state = self.lock();
-        state.adopt_pages(pages)?;
+        match pages {
+            Some(pages) => state.adopt_pages(pages)?,
+            None => state.composition.begin_anew(),
+        }
         // The reset of the ADI clears them.
         state.reset(ResetCause::Restore);
         Ok(())
@@ -195,20 +212,25 @@ impl State {
 
     /// Restores a state that was checked, as far as the ADIs and the control plane accept it. The ADIs
     /// have been reset and are suspended.
-    fn restore(&mut self, saved: &DeviceState) -> Result<(), StateError> {
+    fn restore(&mut self, saved: &DeviceState, adis: bool) -> Result<(), StateError> {
         let restored = self
             .slow_path
             .restore(&saved.function, &mut self.composition);
         restored?;
-        for (adi, state) in (0..).zip(&saved.adis) {
-            self.restore_adi(adi, state)?;
+        if adis {
+            for (adi, state) in (0..).zip(&saved.adis) {
+                self.restore_adi(adi, state)?;
+            }
         }
         self.mailbox_vector.restore(saved.mailbox_vector);
         for vport in 0..self.frames().adis {
             // The link may be another one here.
             self.slow_path.link_changed(VportId(vport.into()));
         }
-        self.unsignalled = (0..self.vectors()).collect();
+        // ADIs that are the same have the same eventfds, and their causes.
+        if adis {
+            self.unsignalled = (0..self.vectors()).collect();
+        }
         Ok(())
     }
 

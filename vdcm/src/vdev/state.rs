@@ -46,6 +46,8 @@ pub(crate) struct State {
     pub(super) keep_pages: Option<KeepPages>,
     /// Set while a client of a predecessor of this process may have the doorbell pages mapped.
     pub(super) pages_inherited: bool,
+    /// Set if the ADIs were left open by a predecessor of this process, with their doorbell pages.
+    pub(super) adis_inherited: bool,
     pub(super) connected: bool,
     /// Set while the client goes on in another process, or will go on here.
     pub(super) handed_over: bool,
@@ -67,6 +69,7 @@ impl State {
             pages,
             keep_pages: None,
             pages_inherited: false,
+            adis_inherited: false,
             connected: false,
             handed_over: false,
             resets: BTreeMap::new(),

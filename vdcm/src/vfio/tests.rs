@@ -27,6 +27,8 @@ struct Record {
     failures: u32,
     /// The error that a group is refused with.
     lead_errno: Option<Errno>,
+    /// Set once the ADI is gone.
+    ended: bool,
     /// The payloads of the messages in `calls`.
     payloads: Vec<Vec<u8>>,
 }
@@ -78,8 +80,12 @@ impl Fake {
 
 impl Device for Fake {
     fn info(&self) -> Result<AdiInfo, Error> {
+        let state = match self.record.lock().unwrap().ended {
+            false => adi_state::ACTIVE,
+            true => adi_state::DEAD,
+        };
         Ok(AdiInfo {
-            state: U32::new(adi_state::ACTIVE),
+            state: U32::new(state),
             mac: [2, 0, 0, 0, 0, 9],
             num_queue_pairs: U16::new(2),
             num_vectors: U16::new(2),
@@ -125,6 +131,11 @@ impl Device for Fake {
 
     fn unmap_memory(&self, memory: &Memory) -> Result<(), Error> {
         self.log(format!("unmap {:#x} {:#x}", memory.iova(), memory.len()));
+        Ok(())
+    }
+
+    fn unmap_all(&self) -> Result<(), Error> {
+        self.log("unmap all".into());
         Ok(())
     }
 
@@ -516,4 +527,109 @@ fn a_group_that_the_kernel_refuses_closes_its_adis() {
     fake.record.lock().unwrap().lead_errno = Some(Errno::IO);
     let error = Group::join(adis, None).map(|_| ()).unwrap_err();
     assert!(matches!(error, AdiError::Gone), "{error:?}");
+}
+
+/// An ADI of another process, and the end of the pipe that is closed once nobody keeps it any more.
+fn left(fake: &Fake) -> Result<VfioAdi, AdiError> {
+    let pages = DoorbellPages {
+        file: tempfile::tempfile().unwrap(),
+        count: 8,
+    };
+    let left = Left::of_test(Box::new(fake.clone()), pages);
+    VfioAdi::inherited(&format!("adit.adi.{}", fake.id), left)
+}
+
+#[test]
+fn nothing_reaches_an_adi_before_it_is_taken_over() {
+    let fake = Fake::new(7);
+    let mut adi = left(&fake).unwrap();
+    assert_eq!((adi.properties().pairs, adi.pages().unwrap().count), (2, 8));
+    let event = EventFd::from_client(event().unwrap()).unwrap();
+    let mut reply = vec![1];
+    adi.map(&window(0x1000, 0x2000)).unwrap();
+    adi.map(&window(0x8000, 0x1000)).unwrap();
+    adi.unmap(0x8000, 0x1000).unwrap();
+    adi.set_vector(1, Some(&event)).unwrap();
+    adi.reset().unwrap();
+    adi.revoke_pages().unwrap();
+    adi.request(op::ENABLE_VPORT, &[], &mut reply).unwrap();
+    assert_eq!((fake.calls(), reply.len()), (vec![], 0));
+    // What is the ADI's limit is one here, too.
+    assert!(adi.map(&window(0x2000, 0x1000)).is_err());
+
+    // The windows are those that the predecessor has mapped, and are unmapped as its own.
+    adi.take_over();
+    assert_eq!(fake.calls(), [""; 0]);
+    adi.unmap(0x1000, 0x2000).unwrap();
+    adi.request(op::ENABLE_VPORT, &[], &mut reply).unwrap();
+    let enabled = format!("message {}", op::ENABLE_VPORT);
+    let want = [
+        "UNREGISTER_MEMORY 0x1000 0x2000 4",
+        "unmap 0x1000 0x2000",
+        &enabled,
+    ];
+    assert_eq!(fake.calls(), want);
+}
+
+#[test]
+fn an_adi_whose_owner_has_ended_is_reset_and_has_new_windows_only() {
+    let fake = Fake::new(7);
+    let mut adi = left(&fake).unwrap();
+    let event = EventFd::from_client(event().unwrap()).unwrap();
+    adi.map(&window(0x1000, 0x2000)).unwrap();
+    adi.set_vector(1, Some(&event)).unwrap();
+    adi.begin_anew().unwrap();
+    let reset = format!("message {}", adi_op::RESET_ADI);
+    let want = [
+        &reset[..],
+        "doorbells [0, 0, 1, 0]",
+        "unmap all",
+        "eventfds 0 0 [false]",
+        "eventfds 0 1 [true]",
+        "map 0x1000 0x2000",
+        "REGISTER_MEMORY 0x1000 0x2000 3",
+    ];
+    assert_eq!(fake.calls(), want);
+    // It is this process's from now on.
+    adi.begin_anew().unwrap();
+    adi.take_over();
+    assert_eq!(fake.calls(), [""; 0]);
+    adi.reset().unwrap();
+    assert_eq!(fake.calls(), [&reset[..], "doorbells [0, 0, 1, 0]"]);
+
+    // One that cannot be reset is of no use.
+    let mut adi = left(&fake).unwrap();
+    fake.fail(adi_op::RESET_ADI, Errno::IO, 1);
+    assert!(matches!(adi.begin_anew(), Err(AdiError::Gone)));
+}
+
+#[test]
+fn an_adi_that_was_taken_away_is_gone() {
+    let fake = Fake::new(7);
+    fake.record.lock().unwrap().ended = true;
+    assert!(matches!(left(&fake), Err(AdiError::Gone)));
+    // Nor is there one without a keeper.
+    let inherited = VfioProvider::default().inherit("adit.adi.7", true);
+    assert!(matches!(inherited.map(|_| ()), Err(AdiError::Gone)));
+}
+
+#[test]
+fn a_group_that_was_left_is_not_joined_again() {
+    let leader = Fake::new(7);
+    let member = leader.beside(9);
+    let adis: Vec<Box<dyn Adi>> = vec![
+        Box::new(left(&leader).unwrap()),
+        Box::new(left(&member).unwrap()),
+    ];
+    let mut group = Group::rejoin(adis).unwrap();
+    let interleaved = "give given.0/8 given.1/8 given.0/8 given.1/8 \
+         given.2/8 given.3/8 given.4/8 given.5/8 given.2/8 given.3/8 given.4/8 given.5/8 \
+         given.6/8 given.7/8 given.6/8 given.7/8";
+    assert_eq!(leader.calls(), [interleaved]);
+    assert_eq!(group.members().len(), 2);
+    group.reset().unwrap();
+    assert_eq!(leader.calls(), [""; 0]);
+    group.take_over();
+    group.reset().unwrap();
+    assert_eq!(leader.calls().len(), 4);
 }

@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// and TAP devices in this one. If the daemon dies, it is restarted with the same devices:
     /// their drivers see a reset, and recover. SIGHUP replaces it by a new one of the same program
     /// file, which reads the configuration: their drivers notice nothing, and if the new one fails,
-    /// the old one goes on. For devices of an embedded NIC
+    /// the old one goes on. ADIs over VFIO stay open meanwhile
     #[arg(long)]
     pub(crate) keeper: bool,
 
@@ -80,12 +80,6 @@ impl Args {
         let options = adit_nic::cli::NicArgs::augment_args(clap::Command::new("nic"));
         let mut options = options.get_arguments();
         let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-        if args.keeper && !args.embedded.embedded {
-            let text =
-                "--keeper is for devices of an embedded NIC, whose doorbell pages it keeps: add \
-                        --embedded";
-            return Err(command.error(ErrorKind::MissingRequiredArgument, text));
-        }
         match options.find(|option| given(option.get_id().as_str())) {
             Some(option) if !args.embedded.embedded => {
                 let name = option.get_long().unwrap_or_default();
@@ -115,7 +109,8 @@ mod tests {
         parse("adit-vdcm --control /x").unwrap();
         let args = parse("adit-vdcm --embedded --wire none --wire none").unwrap();
         assert_eq!(args.embedded.nic.wires.len(), 2);
-        for option in ["--wire none", "--p4 x", "--p4rt", "--keeper"] {
+        assert!(parse("adit-vdcm --keeper").unwrap().keeper);
+        for option in ["--wire none", "--p4 x", "--p4rt"] {
             let error = parse(&format!("adit-vdcm {option}"))
                 .unwrap_err()
                 .to_string();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The source of ADIs that the command line chooses.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
@@ -36,11 +37,12 @@ pub(crate) struct Embedded {
 
 impl Backend {
     /// Makes the embedded NIC, if there is one, which does not run yet. Otherwise the ADIs are those
-    /// over VFIO.
+    /// over VFIO, which outlive the process under a keeper, with `notes` of its predecessor.
     pub(crate) fn prepare(
         args: &Args,
         config: &Config,
         succession: Succession,
+        notes: Option<&BTreeMap<String, String>>,
     ) -> anyhow::Result<Self> {
         let ended = Arc::<AtomicBool>::default();
         #[cfg(feature = "embedded")]
@@ -52,9 +54,9 @@ impl Backend {
                 nic: Some(nic),
             });
         }
-        let _ = (args, config, succession);
+        let _ = (args, config);
         Ok(Self {
-            provider: over_vfio()?,
+            provider: over_vfio(&succession, notes)?,
             ended,
             #[cfg(feature = "embedded")]
             nic: None,
@@ -111,11 +113,21 @@ fn embedded(args: &Args, config: &Config, succession: Succession) -> anyhow::Res
 }
 
 #[cfg(feature = "vfio")]
-fn over_vfio() -> anyhow::Result<Arc<dyn Provider>> {
-    Ok(Arc::new(adit_vdcm::vfio::VfioProvider))
+fn over_vfio(
+    succession: &Succession,
+    notes: Option<&BTreeMap<String, String>>,
+) -> anyhow::Result<Arc<dyn Provider>> {
+    use adit_vdcm::vfio::{KeptAdis, VfioProvider};
+
+    let kept = notes.map(|notes| KeptAdis::new(succession.store.clone(), notes));
+    let provider = kept.map_or_else(VfioProvider::default, VfioProvider::with_keeper);
+    Ok(Arc::new(provider))
 }
 
 #[cfg(not(feature = "vfio"))]
-fn over_vfio() -> anyhow::Result<Arc<dyn Provider>> {
+fn over_vfio(
+    _: &Succession,
+    _: Option<&BTreeMap<String, String>>,
+) -> anyhow::Result<Arc<dyn Provider>> {
     anyhow::bail!("this daemon was built without ADIs over VFIO: use --embedded")
 }

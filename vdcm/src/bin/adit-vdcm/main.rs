@@ -74,19 +74,11 @@ fn serve(args: &Args, config: Config, keeper: Option<(Worker, Start)>) -> anyhow
     // until it ends.
     let listener = (!takes_over).then(bind).transpose()?;
     let succession = succession::of(keeper.as_ref())?;
-    let (worker, kept) = match keeper {
-        Some((worker, start)) => {
-            let kept = Arc::new(Kept::new(
-                &worker,
-                succession.store.clone(),
-                start.notes,
-                takes_over,
-            ));
-            (Some(worker), Some(kept))
-        }
-        None => (None, None),
-    };
-    let backend = Backend::prepare(args, &config, succession)?;
+    let (worker, notes) = keeper.map(|(worker, start)| (worker, start.notes)).unzip();
+    let store = succession.store.clone();
+    let backend = Backend::prepare(args, &config, succession, notes.as_ref())?;
+    let kept = worker.as_ref().zip(notes);
+    let kept = kept.map(|(worker, notes)| Arc::new(Kept::new(worker, store, notes, takes_over)));
     let options = ManagerOptions {
         sockets: sockets_folder(args, &config),
         permissions: config.sockets.permissions(),

@@ -4,10 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_keeper::{Begin, Start, Store, Worker, Workload};
+use adit_keeper::{read_file, Begin, Start, Store, Worker, Workload};
 use adit_vdcm::manager::Manager;
 use adit_vfio_user::handover::InheritedFds;
 use adit_vfio_user::{BindError, Listener, StopHandle};
+#[cfg(feature = "embedded")]
+use anyhow::bail;
+use anyhow::Context;
 use serde_json::Value;
 
 use crate::backend::Backend;
@@ -99,50 +102,48 @@ fn preload(backend: &Backend, copy: Value, mut fds: InheritedFds) -> Result<(), 
     loaded.map_err(|error| format!("{error:#}"))
 }
 
-#[cfg(not(feature = "embedded"))]
-fn take_over(_: &Worker, _: &Backend, _: &Manager) -> anyhow::Result<()> {
-    anyhow::bail!("this daemon was built without an embedded NIC")
-}
-
-#[cfg(feature = "embedded")]
 fn take_over(worker: &Worker, backend: &Backend, manager: &Manager) -> anyhow::Result<()> {
-    use adit_nic::handover::read_file;
-    use anyhow::Context;
-
-    let embedded = backend.nic.as_ref().context("there is no embedded NIC")?;
-    let nic = embedded.nic.nic();
-    nic.hold();
+    #[cfg(feature = "embedded")]
+    if let Some(embedded) = &backend.nic {
+        embedded.nic.nic().hold();
+    }
     let (state, mut fds) = worker.state()?;
     let state: state::DaemonState = state::parse(state)?;
     let devices = read_file(fds.take(state.devices)?)?;
     let devices = serde_json::from_slice(&devices).context("the states of devices")?;
-    let taken = manager.take_over(devices);
+    let taken = manager.take_over(devices, &state.registered);
     taken.map_err(|error| anyhow::anyhow!(error.message))?;
-    nic.restore(&state.nic, &mut fds)
+    #[cfg(feature = "embedded")]
+    match (&backend.nic, &state.nic) {
+        (Some(embedded), Some(nic)) => embedded.nic.nic().restore(nic, &mut fds)?,
+        (None, None) => {}
+        (Some(_), None) => bail!("the state has no embedded NIC, this daemon has one"),
+        (None, Some(_)) => bail!("the state has an embedded NIC, this daemon has none"),
+    }
+    let _ = backend;
+    Ok(())
 }
 
 /// The daemon as its keeper sees it.
 pub(crate) fn load(backend: &Backend, manager: &Arc<Manager>, stop: &StopHandle) -> impl Workload {
-    #[cfg(feature = "embedded")]
-    return state::Load {
+    let _ = backend;
+    state::Load {
         manager: manager.clone(),
-        nic: backend.nic.as_ref().map(|embedded| embedded.nic.clone()),
         stop: stop.clone(),
+        #[cfg(feature = "embedded")]
+        nic: backend.nic.as_ref().map(|embedded| embedded.nic.clone()),
+        #[cfg(feature = "embedded")]
         freeze: None,
-    };
-    #[cfg(not(feature = "embedded"))]
-    {
-        let _ = (backend, manager);
-        let stop = stop.clone();
-        adit_keeper::Stateless(move || stop.stop())
     }
 }
 
-#[cfg(feature = "embedded")]
 mod state {
-    use adit_keeper::{Frozen, Unfit};
-    use adit_nic::handover::{file_of, frozen, Freeze, NicCopy, NicState};
+    use adit_keeper::{file_of, frozen, Frozen, Unfit};
+    #[cfg(feature = "embedded")]
+    use adit_nic::handover::{Freeze, NicCopy, NicState};
+    #[cfg(feature = "embedded")]
     use adit_vdcm::embedded::EmbeddedNic;
+    use adit_vdcm::manager::Registered;
     use serde::de::DeserializeOwned;
     use serde::{Deserialize, Serialize};
     use serde_json::Value;
@@ -160,11 +161,17 @@ mod state {
         format: String,
         /// The descriptor of the devices' states: by name, each of the form of `vdcm/STATE.md`.
         pub(super) devices: u32,
-        /// The embedded NIC.
-        pub(super) nic: NicState,
+        /// The windows that are registered for ADIs which stay open.
+        #[serde(default, skip_serializing_if = "Registered::is_empty")]
+        pub(super) registered: Registered,
+        /// The embedded NIC, if there is one.
+        #[cfg(feature = "embedded")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub(super) nic: Option<NicState>,
     }
 
     /// A copy of what may be large of the state of a daemon that goes on.
+    #[cfg(feature = "embedded")]
     #[derive(Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub(super) struct DaemonCopy {
@@ -174,7 +181,7 @@ mod state {
         pub(super) nic: NicCopy,
     }
 
-    /// Parses a [`DaemonState`] or [`DaemonCopy`].
+    /// Parses a [`DaemonState`] or `DaemonCopy`.
     pub(super) fn parse<T: DeserializeOwned>(state: Value) -> anyhow::Result<T> {
         match state.get("format").and_then(Value::as_str) {
             Some(FORMAT) => Ok(serde_json::from_value(state)?),
@@ -185,36 +192,50 @@ mod state {
     /// The daemon as its keeper sees it.
     pub(super) struct Load {
         pub(super) manager: Arc<Manager>,
-        pub(super) nic: Option<Arc<EmbeddedNic>>,
         pub(super) stop: StopHandle,
-        /// Set while it is frozen for a successor.
+        #[cfg(feature = "embedded")]
+        pub(super) nic: Option<Arc<EmbeddedNic>>,
+        /// Set while the NIC is frozen for a successor.
+        #[cfg(feature = "embedded")]
         pub(super) freeze: Option<Freeze>,
     }
 
+    fn busy(error: anyhow::Error) -> Unfit {
+        Unfit::busy(format!("{error:#}"))
+    }
+
     impl Load {
-        /// The state, and what keeps the NIC frozen. The devices are suspended.
-        fn state(&self) -> Result<(Frozen, Freeze), Unfit> {
-            let Some(nic) = &self.nic else {
-                return Err(Unfit::reset("ADIs over VFIO end with their process"));
-            };
-            let busy = |error: anyhow::Error| Unfit::busy(format!("{error:#}"));
+        /// Suspends the devices, freezes the NIC, and describes both.
+        fn state(&mut self) -> Result<Frozen, Unfit> {
             let devices = self.manager.freeze()?;
-            let freeze = nic.nic().freeze().map_err(Unfit::busy)?;
+            #[cfg(feature = "embedded")]
+            if let Some(nic) = &self.nic {
+                self.freeze = Some(nic.nic().freeze().map_err(Unfit::busy)?);
+            }
             let devices = serde_json::to_vec(&devices).map_err(|error| busy(error.into()))?;
             let devices = file_of("devices", &devices).map_err(|error| busy(error.into()))?;
+            #[cfg_attr(not(feature = "embedded"), expect(unused_mut))]
             let mut fds = vec![devices];
-            let nic = nic.nic().save(&freeze, &mut fds).map_err(busy)?;
-            let format = FORMAT.to_owned();
             let state = DaemonState {
-                format,
+                format: FORMAT.to_owned(),
                 devices: 0,
-                nic,
+                registered: self.manager.registered(),
+                #[cfg(feature = "embedded")]
+                nic: self.save_nic(&mut fds)?,
             };
-            Ok((frozen(state, fds)?, freeze))
+            frozen(state, fds)
+        }
+
+        #[cfg(feature = "embedded")]
+        fn save_nic(&self, fds: &mut Vec<std::os::fd::OwnedFd>) -> Result<Option<NicState>, Unfit> {
+            let saved = self.nic.as_ref().zip(self.freeze.as_ref());
+            let saved = saved.map(|(nic, freeze)| nic.nic().save(freeze, fds));
+            saved.transpose().map_err(busy)
         }
     }
 
     impl Workload for Load {
+        #[cfg(feature = "embedded")]
         fn precopy(&mut self) -> Option<Frozen> {
             let mut fds = Vec::new();
             match self.nic.as_ref()?.nic().precopy(&mut fds) {
@@ -230,22 +251,22 @@ mod state {
         }
 
         fn freeze(&mut self) -> Result<Frozen, Unfit> {
-            match self.state() {
-                Ok((state, freeze)) => {
-                    self.freeze = Some(freeze);
-                    Ok(state)
-                }
-                Err(error) => {
-                    self.manager.thaw();
-                    Err(error)
-                }
+            let state = self.state();
+            if state.is_err() {
+                #[cfg(feature = "embedded")]
+                drop(self.freeze.take());
+                self.manager.thaw();
             }
+            state
         }
 
         fn go_on(&mut self) {
-            self.freeze = None;
-            if let Some(nic) = &self.nic {
-                nic.nic().go_on();
+            #[cfg(feature = "embedded")]
+            {
+                self.freeze = None;
+                if let Some(nic) = &self.nic {
+                    nic.nic().go_on();
+                }
             }
             self.manager.thaw();
         }

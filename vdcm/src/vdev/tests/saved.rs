@@ -101,6 +101,29 @@ fn a_state_is_restored_with_all_positions_and_registers() {
 }
 
 #[test]
+fn what_adis_have_that_stay_open_is_not_set_by_a_saved_state() {
+    let saved = saved();
+    let target = running_vdev();
+    // A doorbell that the client has rung since the state was saved.
+    target.lock().register_write(TAIL, 99);
+    target.inherits_adis(true);
+    assert!(target.has_inherited_adis());
+    target.take_over(&saved, None).unwrap();
+    assert!(target.is_suspended());
+    assert_eq!(target.lock().register_read(TAIL), 99);
+    let again = target.save().unwrap();
+    assert_ne!(again.adis[0].queues, saved.adis[0].queues);
+    assert_eq!(again.mailbox_vector, saved.mailbox_vector);
+    let queues = |state: &DeviceState| state.function.control.vports[0].queues.len();
+    assert_eq!(queues(&again), queues(&saved));
+    // An event is of whoever has the client.
+    target.gone_event(0);
+    target.hand_over(false);
+    target.resume().unwrap();
+    assert!(!target.is_gone());
+}
+
+#[test]
 fn nothing_of_a_client_that_left_in_an_update_is_there_for_the_next_one() {
     let vdev = Arc::new(running_vdev());
     let kept = Arc::new(AtomicU32::new(0));
