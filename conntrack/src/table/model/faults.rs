@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The models with a fault each: they must find it. A model that passes with every fault proves nothing; so far
-//! that is `lookups_find_what_is_there`. loom runs it in one order only, in which the lookups end before the
-//! writer begins, so that no fault can fail it.
+//! The models with a fault each: they must find it. A model that passes with every fault proves nothing.
 //!
 //! | Model | Fails without |
 //! | --- | --- |
 //! | `reused_slots_are_found_by_their_keys` | fences of readers; fences of writers |
 //! | `keys_are_read_whole` | fences of readers; fences of writers |
 //! | `free_slots_are_taken_once` | the order of the head; its version |
+//! | `lookups_find_what_is_there` | the order of slots |
 //! | `a_connection_is_inserted_once` | the order of the shards' locks |
 //! | `a_connection_is_removed_once` | the order of the shards' locks |
 
@@ -55,6 +54,13 @@ fn free_slots_need_the_order_of_the_head() {
 #[should_panic(expected = "a slot that is taken twice")]
 fn free_slots_need_the_version_of_the_head() {
     with_fault(Fault::NoVersion("free.rs"), free_slots_are_taken_once);
+}
+
+/// Without it, a slot is found by keys of which some are another connection's.
+#[test]
+#[should_panic(expected = "another's keys")]
+fn lookups_need_the_order_of_slots() {
+    with_fault(Fault::Unordered("slot.rs"), lookups_find_what_is_there);
 }
 
 /// Without it, the other thread's entries are not seen under the lock.
