@@ -189,6 +189,12 @@ impl Port {
         }
     }
 
+    /// Returns whether the device has an ADI of the port's own.
+    pub(super) fn has_own_adi(&self) -> bool {
+        let state = self.state.lock();
+        matches!(&state.active, Some(Active::Own { owned, .. }) if owned.adi().is_alive())
+    }
+
     /// Destroys the ADI, unless it is in use.
     pub(super) fn try_deactivate(&self, extack: Extack) -> Result {
         let active = {

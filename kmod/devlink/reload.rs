@@ -20,6 +20,21 @@ use crate::errno::eopnotsupp;
 pub(super) const ACTIONS: usize =
     1 << bindings::devlink_reload_action_DEVLINK_RELOAD_ACTION_DRIVER_REINIT;
 
+impl Instance {
+    /// Refuses if there are more ADIs than the ports' `own`: those without a port are mediated devices.
+    fn refuse_mediated(&self, own: usize, extack: Extack) -> Result {
+        let (all, _) = self.pf.adis().usage();
+        // CAST: widens.
+        match all.saturating_sub(own as u64) {
+            0 => Ok(()),
+            left => Err(extack.refuse(
+                EBUSY,
+                fmt!("{left} ADIs are mediated devices: remove them first"),
+            )),
+        }
+    }
+}
+
 /// # Safety
 ///
 /// Called by devlink, with an instance of ours, whose lock is held.
@@ -41,17 +56,17 @@ pub(super) unsafe extern "C" fn down(
         for port in instance.ports.lock().values() {
             port.check_idle(extack)?;
         }
+        let own = {
+            let ports = instance.ports.lock();
+            ports.values().filter(|port| port.has_own_adi()).count()
+        };
+        instance.refuse_mediated(own, extack)?;
         for port in instance.ports.lock().values() {
             // Fails if a user has opened it since.
             port.try_deactivate(extack)?;
         }
-        let (left, _) = instance.pf.adis().usage();
-        if left != 0 {
-            return Err(extack.refuse(
-                EBUSY,
-                fmt!("{left} ADIs are mediated devices: remove them first"),
-            ));
-        }
+        // One may have been created since.
+        instance.refuse_mediated(0, extack)?;
         while let Some(port) = instance.take_port() {
             port.unregister();
         }
