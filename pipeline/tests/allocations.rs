@@ -300,6 +300,31 @@ fn packets_of_known_connections() {
     }
 }
 
+/// Packets whose new connections the program does not commit, as in a flood, allocate nothing.
+#[test]
+fn packets_of_denied_connections() {
+    let program = program(include_str!("../../p4/conntrack.p4"), &[]);
+    let frames = [1000, 1001, 1002].map(|port| {
+        let (source, destination) = (([192, 0, 2, 1], port), ([10, 0, 0, 2], 53));
+        datagram(source, destination)
+    });
+    let inputs = frames.each_ref().map(|frame| Input {
+        checksums_verified: true,
+        ..Input::new(0, frame)
+    });
+    for engine in [Engine::load, Engine::load_interpreted] {
+        let engine = Arc::new(engine(program.clone()).unwrap());
+        let mut worker = Engine::worker(&engine);
+        assert_eq!(round(&mut worker, 0, &inputs), 0);
+        let before = asked();
+        for n in 0..20 {
+            assert_eq!(round(&mut worker, n * 1_000_000_000, &inputs), 0);
+        }
+        assert_eq!(asked() - before, 0);
+        assert!(engine.tracker().unwrap().is_empty());
+    }
+}
+
 /// Each pass requests everything: clones in ingress and egress, a group, resubmission and
 /// recirculation.
 const ALL_AT_ONCE: &str = r#"

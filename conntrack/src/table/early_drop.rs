@@ -87,6 +87,7 @@ impl Table {
         }
         false
     }
+
     /// Reports whether a connection is in a bucket of the index: what was read of an entry may be of two.
     fn is_in(&self, bucket: usize, connection: ConnectionRef) -> bool {
         let keys = self.keys(connection);

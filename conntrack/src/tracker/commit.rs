@@ -111,7 +111,7 @@ impl Tracker {
                 *tracked = self.track(input, now);
             }
         }
-        match std::mem::replace(&mut tracked.association, Association::None) {
+        match tracked.take_association() {
             Association::New(mut pending) => {
                 if let Some((value, mask)) = commit.mark {
                     pending.mark = pending.mark & !mask | value & mask;

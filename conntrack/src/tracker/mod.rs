@@ -160,7 +160,7 @@ impl Tracker {
         now: Time,
         tracked: &mut Tracked,
     ) {
-        debug_assert!(tracked.connection().is_none() && tracked.reading.is_none());
+        debug_assert!(tracked.is_unset());
         let result = self
             .settings
             .with(|settings| self.track_with(settings, input, prepared, now, tracked));

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::Pending;
+use super::{spare, Pending};
 use crate::bits::{CtState, Status};
 use crate::entry::Label;
 use crate::nat::{Adjustments, Manip};
@@ -61,6 +61,17 @@ pub struct Tracked {
     pub(super) marks: Marks,
 }
 
+/// Most new connections that are not committed are those of packets that are dropped, of a flood perhaps:
+/// they, too, take no memory from the allocator.
+impl Drop for Tracked {
+    #[inline]
+    fn drop(&mut self) {
+        if matches!(self.association, Association::New(_)) {
+            self.end_pending();
+        }
+    }
+}
+
 /// The result of a helper for a packet, and of those before it.
 #[derive(Default)]
 pub(crate) struct Reading {
@@ -88,10 +99,30 @@ impl Reading {
 
 impl Tracked {
     pub(super) fn invalid(reason: Invalid) -> Self {
-        Tracked {
-            invalid: Some(reason),
-            ..Tracked::without_connection()
+        let mut tracked = Tracked::without_connection();
+        tracked.invalid = Some(reason);
+        tracked
+    }
+
+    /// Keeps the memory of a connection that will not be inserted.
+    #[inline(never)]
+    fn end_pending(&mut self) {
+        if let Association::New(pending) = self.take_association() {
+            spare::keep(pending);
         }
+    }
+
+    /// The association, of which the packet has none then.
+    pub(super) fn take_association(&mut self) -> Association {
+        std::mem::replace(&mut self.association, Association::None)
+    }
+
+    /// Reports whether nothing has been set of [`Tracked::without_connection`].
+    pub(super) fn is_unset(&self) -> bool {
+        matches!(self.association, Association::None)
+            && self.invalid.is_none()
+            && self.rewrite.is_none()
+            && self.reading.is_none()
     }
 
     /// A packet that has passed the tracker and has no connection.
