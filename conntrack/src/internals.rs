@@ -19,6 +19,9 @@ use crate::tuple::{Endpoint, Protocol, Tuple};
 /// The number of the layout of [`Internals`], which changes with any type that is part of them.
 const LAYOUT: u8 = 2;
 
+/// The layout before, of [`Unnumbered`].
+const UNNUMBERED: u8 = 1;
+
 /// The state of a connection that control planes do not see ([`Tracker::dump_whole`](crate::Tracker)).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Internals {
@@ -26,6 +29,30 @@ pub struct Internals {
     helper: Option<HelperState>,
     /// The tunnel of a control connection of PPTP, and its place in the order of all.
     tunnel: Option<([Way; 2], u64)>,
+}
+
+/// The layout in which tunnels had no place in the order of all.
+#[derive(Deserialize)]
+struct Unnumbered {
+    proto: ProtoState,
+    helper: Option<HelperState>,
+    tunnel: Option<[Way; 2]>,
+}
+
+impl From<Unnumbered> for Internals {
+    /// Tunnels have equal numbers: their order is that in which they are restored.
+    fn from(old: Unnumbered) -> Self {
+        let Unnumbered {
+            proto,
+            helper,
+            tunnel,
+        } = old;
+        Internals {
+            proto,
+            helper,
+            tunnel: tunnel.map(|ways| (ways, 0)),
+        }
+    }
 }
 
 /// A direction of a tunnel of GRE: addresses and call ids of its source and destination.
@@ -79,14 +106,14 @@ impl Internals {
     /// The state of these bytes; `None` if they are those of a release whose state has other parts, or none.
     ///
     /// # Errors
-    /// When they have this release's layout, and are damaged.
+    /// When they have a layout that this release knows, and are damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Option<Self>, DamagedInternals> {
-        match bytes.split_first() {
-            Some((&LAYOUT, body)) => postcard::from_bytes(body)
-                .map(Some)
-                .map_err(DamagedInternals),
-            _ => Ok(None),
-        }
+        let read = match bytes.split_first() {
+            Some((&LAYOUT, body)) => postcard::from_bytes(body),
+            Some((&UNNUMBERED, body)) => postcard::from_bytes(body).map(Unnumbered::into),
+            _ => return Ok(None),
+        };
+        read.map(Some).map_err(DamagedInternals)
     }
 
     /// Sets the state of a protocol, if this is one of the same. Returns whether it is.

@@ -243,6 +243,15 @@ impl NicState {
                 "expectations have ended with connections that expired"
             );
         }
+        if let Some(layout) = restored.not_understood.layout {
+            let count = restored.not_understood.entries;
+            tracing::warn!(
+                count,
+                layout,
+                "connections go on without TCP windows and the memory of helpers: the other release's layout \
+                 of them is not known"
+            );
+        }
         let mut function = shared.lock();
         function.datapath_mut().restore_ports(&self.ports);
         if let Some(totals) = &self.totals {

@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::{proto, Malformed};
 
-pub use restore::{restore, Restored, Restoring};
+pub use restore::{restore, NotUnderstood, Restored, Restoring};
 pub use save::{precopy, save, Copied};
 
 /// An entry of a state: in it they follow each other, each behind its length.

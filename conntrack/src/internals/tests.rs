@@ -108,3 +108,27 @@ fn other_layouts_are_not_read() {
     }
     assert_eq!(Internals::from_bytes(&[]).unwrap(), None);
 }
+
+/// Of the layout before, the tunnel alone differs: its place in the order is missing.
+#[test]
+fn the_layout_without_numbers_of_tunnels_is_read() {
+    for (hex, meaning) in FORMS {
+        let bytes = octets(hex);
+        let read = Internals::from_bytes(&bytes).unwrap().unwrap();
+        if read.tunnel.is_none() {
+            let old = [&[1], &bytes[1..]].concat();
+            let found = Internals::from_bytes(&old).expect(meaning);
+            assert_eq!(found.as_ref(), Some(&read));
+        }
+    }
+    let old = "010001040406e907ea07eb0701000a000001d10f000a000002d20f01fd000000000000000000000000000001d30f000a0000\
+               01d40f";
+    let found = Internals::from_bytes(&octets(old)).unwrap().unwrap();
+    let meaning = "Internals { proto: None, helper: Some(Pptp(Pptp { control: Confirmed, call: ClearRequested, \
+                   pac: 1001, pns: 1002, inside_pns: 1003 })), tunnel: Some(([\
+                   Way { src: (10.0.0.1, 2001), dst: (10.0.0.2, 2002) }, \
+                   Way { src: (fd00::1, 2003), dst: (10.0.0.1, 2004) }], 0)) }";
+    assert_eq!(format!("{found:?}"), meaning);
+    let half = octets(old);
+    assert!(Internals::from_bytes(&half[..half.len() - 1]).is_err());
+}

@@ -21,6 +21,30 @@ pub struct Restored {
     pub expectations: usize,
     /// The expectations that have ended with their masters: these were not part of the state.
     pub without_master: usize,
+    /// The entries of connections whose internals this release does not understand: they begin without.
+    pub not_understood: NotUnderstood,
+}
+
+/// The internals of another release's layout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NotUnderstood {
+    /// The number of entries.
+    pub entries: usize,
+    /// The layout of the last one.
+    pub layout: Option<u8>,
+}
+
+impl NotUnderstood {
+    /// Reads the internals of an entry, and counts it if it has some that are not understood.
+    fn read(&mut self, number: usize, bytes: &[u8]) -> Result<Option<Internals>, StateError> {
+        let internals = Internals::from_bytes(bytes);
+        let internals = internals.map_err(|error| StateError::Internals(number, error))?;
+        if let (None, Some(&layout)) = (&internals, bytes.first()) {
+            self.entries += 1;
+            self.layout = Some(layout);
+        }
+        Ok(internals)
+    }
 }
 
 /// Restores a state of one part to a tracker without connections, whose clock goes on from the old one's.
@@ -45,6 +69,7 @@ pub struct Restoring {
     /// The connections that another one expected, which may follow later.
     expected: Vec<(usize, Saved)>,
     expectations: Vec<(usize, proto::Expectation)>,
+    not_understood: NotUnderstood,
 }
 
 impl Restoring {
@@ -112,7 +137,7 @@ impl Restoring {
             }
             match &saved.connection {
                 Some(connection) if connection.master == 0 => {
-                    let created = create(tracker, clock, now, (number, &saved), None)?;
+                    let created = self.create(tracker, clock, now, (number, &saved), None)?;
                     self.known.insert(connection.id, created);
                 }
                 Some(_) => self.expected.push((number, saved)),
@@ -144,7 +169,8 @@ impl Restoring {
                 let (id, master) = connection.map_or((0, 0), |one| (one.id, one.master));
                 match self.known.get(&master) {
                     Some(&master) => {
-                        let created = create(tracker, clock, now, (number, &saved), Some(master))?;
+                        let master = Some(master);
+                        let created = self.create(tracker, clock, now, (number, &saved), master)?;
                         self.known.insert(id, created);
                     }
                     None => left.push((number, saved)),
@@ -154,7 +180,7 @@ impl Restoring {
                 // The master has ended: the kernel, too, forgets it then.
                 for (number, saved) in left {
                     let id = saved.connection.as_ref().map_or(0, |one| one.id);
-                    let created = create(tracker, clock, now, (number, &saved), None)?;
+                    let created = self.create(tracker, clock, now, (number, &saved), None)?;
                     self.known.insert(id, created);
                 }
                 break;
@@ -164,9 +190,35 @@ impl Restoring {
         Ok(())
     }
 
+    /// Creates the connection of an entry.
+    fn create(
+        &mut self,
+        tracker: &Tracker,
+        clock: &impl Clock,
+        now: Time,
+        (number, saved): (usize, &Saved),
+        master: Option<ConnectionRef>,
+    ) -> Result<ConnectionRef, StateError> {
+        let message = saved.connection.as_ref();
+        let new = new_connection(message, clock.start_date());
+        let mut new = new.map_err(|error| StateError::Value(number, error))?;
+        new.master = master;
+        new.internals = self.not_understood.read(number, &saved.internals)?;
+        if let [one, other] = saved.adjustments[..] {
+            new.adjustments = Some([one, other].map(|one| SequenceAdjustment {
+                position: one.position,
+                before: one.before,
+                after: one.after,
+            }));
+        }
+        let created = tracker.create_connection(&new, now);
+        created.map_err(|error| StateError::Connection(number, error))
+    }
+
     fn create_expectations(self, tracker: &Tracker, now: Time) -> Result<Restored, StateError> {
         let mut restored = Restored {
             connections: self.known.len(),
+            not_understood: self.not_understood,
             ..Restored::default()
         };
         for (number, message) in self.expectations {
@@ -189,31 +241,6 @@ impl Restoring {
         }
         Ok(restored)
     }
-}
-
-/// Creates the connection of an entry.
-fn create(
-    tracker: &Tracker,
-    clock: &impl Clock,
-    now: Time,
-    (number, saved): (usize, &Saved),
-    master: Option<ConnectionRef>,
-) -> Result<ConnectionRef, StateError> {
-    let message = saved.connection.as_ref();
-    let new = new_connection(message, clock.start_date());
-    let mut new = new.map_err(|error| StateError::Value(number, error))?;
-    new.master = master;
-    let internals = Internals::from_bytes(&saved.internals);
-    new.internals = internals.map_err(|error| StateError::Internals(number, error))?;
-    if let [one, other] = saved.adjustments[..] {
-        new.adjustments = Some([one, other].map(|one| SequenceAdjustment {
-            position: one.position,
-            before: one.before,
-            after: one.after,
-        }));
-    }
-    let created = tracker.create_connection(&new, now);
-    created.map_err(|error| StateError::Connection(number, error))
 }
 
 /// The function of a name; one that this release does not know follows the master.

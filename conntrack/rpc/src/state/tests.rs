@@ -169,6 +169,7 @@ fn expectations_are_those_of_before_except_of_masters_that_have_expired() {
         connections: 1,
         expectations: 3,
         without_master: 1,
+        ..Restored::default()
     };
     assert_eq!(restored, expected);
     assert!(old.delete_expectation(orphan));
@@ -382,4 +383,34 @@ fn damaged_states_are_refused() {
     *damaged.last_mut().unwrap() = 0xff;
     let damaged = restore(&tracker(), &clock, &damaged);
     assert!(matches!(damaged, Err(StateError::Internals(2, _))));
+}
+
+/// Internals of a layout that is not known are left out, and counted with it.
+#[test]
+fn internals_that_are_not_understood_are_counted() {
+    let clock = At(1);
+    let (old, new) = (tracker(), tracker());
+    for port in [1, 2] {
+        old.create_connection(&connection(port), clock.now())
+            .unwrap();
+    }
+    let bytes = save(&old, &clock, None);
+    let known = restore(&tracker(), &clock, &bytes).unwrap();
+    assert_eq!(known.not_understood, NotUnderstood::default());
+    let mut left = &bytes[..];
+    let mut other = Vec::new();
+    while !left.is_empty() {
+        let mut saved = Saved::decode_length_delimited(&mut left).unwrap();
+        if let Some(layout) = saved.internals.first_mut() {
+            *layout = 99;
+        }
+        saved.encode_length_delimited(&mut other).unwrap();
+    }
+    let restored = restore(&new, &clock, &other).unwrap();
+    let expected = NotUnderstood {
+        entries: 2,
+        layout: Some(99),
+    };
+    assert_eq!(restored.connections, 2);
+    assert_eq!(restored.not_understood, expected);
 }
