@@ -3,6 +3,8 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::thread;
+use std::time::Duration;
 
 use adit_uapi::vfio::{op, AdiInfo, RegisterMemory};
 use memmap2::MmapRaw;
@@ -31,6 +33,26 @@ pub struct Message {
     pub offset: u64,
     /// The bytes.
     pub bytes: Vec<u8>,
+}
+
+/// The number of times that memory is registered which is refused because of an unmapping.
+const MAX_REGISTRATIONS: u32 = 20;
+
+/// The pause between two of them.
+const REGISTRATION_PAUSE: Duration = Duration::from_millis(10);
+
+/// Registers memory, again for a while if the kernel refuses it for an unmapping in the same container
+/// (`EAGAIN`).
+fn register_again(mut register: impl FnMut() -> Result<(), Error>) -> Result<(), Error> {
+    for _ in 1..MAX_REGISTRATIONS {
+        match register() {
+            Err(Error::Refused { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
+                thread::sleep(REGISTRATION_PAUSE);
+            }
+            result => return result,
+        }
+    }
+    register()
 }
 
 /// An ADI as exposed by `adit_vfio` (`adit_uapi::vfio`). This is the boundary between rings and
@@ -155,11 +177,13 @@ pub trait Device: Send + Sync {
     ///
     /// # Errors
     /// Fails when a limit of the ADI or of the process (RLIMIT_MEMLOCK) is reached, the memory's
-    /// file has become shorter, or the device is gone.
+    /// file has become shorter, memory of the container is being unmapped for too long, or the device is gone.
     fn register_memory(&self, memory: &Memory, flags: u32) -> Result<(), Error> {
         let message = range(memory, flags);
-        self.request(op::REGISTER_MEMORY, message.as_bytes())?;
-        Ok(())
+        register_again(|| {
+            let reply = self.request(op::REGISTER_MEMORY, message.as_bytes());
+            reply.map(drop)
+        })
     }
 
     /// Reverses [`register_memory`](Self::register_memory). `flags` is 0, and then enabled queues
@@ -193,5 +217,43 @@ fn range(memory: &Memory, flags: u32) -> RegisterMemory {
         len: U64::new(memory.len()),
         flags: U32::new(flags),
         ..RegisterMemory::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    /// Registers with these errors in turn. Returns the last one, and the number of calls.
+    fn register(errors: impl IntoIterator<Item = Errno>) -> (Option<i32>, u32) {
+        let mut errors = errors.into_iter();
+        let mut calls = 0;
+        let result = register_again(|| {
+            calls += 1;
+            let refused = |errno: Errno| Error::Refused {
+                opcode: op::REGISTER_MEMORY,
+                source: errno.into(),
+            };
+            errors.next().map_or(Ok(()), |errno| Err(refused(errno)))
+        });
+        let error = match result {
+            Err(Error::Refused { source, .. }) => source.raw_os_error(),
+            result => {
+                result.unwrap();
+                None
+            }
+        };
+        (error, calls)
+    }
+
+    #[test]
+    fn memory_is_registered_again_after_an_unmapping() {
+        let (again, other) = (Errno::AGAIN, Errno::NOSPC);
+        assert_eq!(register([again, again]), (None, 3));
+        assert_eq!(register([again, other]), (Some(other.raw_os_error()), 2));
+        let endless = register(std::iter::repeat(again));
+        assert_eq!(endless, (Some(again.raw_os_error()), MAX_REGISTRATIONS));
     }
 }

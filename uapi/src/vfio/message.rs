@@ -77,7 +77,9 @@ wire! {
     /// must be mapped there, writable if the device may write. Registrations must not overlap.
     /// Memory that is unmapped in the container is unregistered; an owner that unmaps it without
     /// UNREGISTER_MEMORY has its next registration delayed, longer each time. Memory that is being
-    /// unmapped is refused (EAGAIN). [`op::REGISTER_MEMORY`], [`op::UNREGISTER_MEMORY`].
+    /// unmapped is refused (EAGAIN), as is any other whose pages take long to pin while something is being
+    /// unmapped in the container: it can be registered again. [`op::REGISTER_MEMORY`],
+    /// [`op::UNREGISTER_MEMORY`].
     pub struct RegisterMemory [24] {
         /// First IOVA; a multiple of the page size.
         0 => iova: U64,
