@@ -35,6 +35,8 @@ pub const SIOV_ID: PciId = PciId {
 };
 
 const PBA_OFFSET: u32 = 0x8000;
+/// The ids of the subsystem.
+const SUBSYSTEM: std::ops::Range<usize> = 0x2C..0x30;
 /// The length of an entry of the MSI-X table in bytes.
 const MSIX_ENTRY_LEN: u32 = 16;
 const DEVICE_CONTROL_FLR: u8 = 0x80;
@@ -238,15 +240,19 @@ impl ConfigSpace {
     }
 
     /// Returns the offset of the first byte in which another space differs that this one cannot take
-    /// over: its length, or a bit that software cannot write.
+    /// over: its length, or a bit that software cannot write. The subsystem's ids may differ: no driver
+    /// depends on them, and those of composed devices have not always been the present ones.
     #[must_use]
     pub fn difference(&self, saved: &[u8]) -> Option<usize> {
         if saved.len() != self.len {
             return Some(saved.len().min(self.len));
         }
         let own = self.initial.iter().zip(&self.writable[..]);
-        let differs = |((own, mask), saved): ((&u8, &u8), &u8)| (own ^ saved) & !mask != 0;
-        own.zip(saved).position(differs)
+        let mut bytes = own.zip(saved).enumerate();
+        bytes.find_map(|(at, ((own, mask), saved))| {
+            let differs = (own ^ saved) & !mask != 0 && !SUBSYSTEM.contains(&at);
+            differs.then_some(at)
+        })
     }
 
     /// Takes over the content of a space without a [difference](Self::difference). Bits that
@@ -349,6 +355,13 @@ mod tests {
         assert_eq!(read32(&c, 0x2C), 0x8086, "the subsystem: 8086:0000");
         c.write(0x1C, &[0xFF; 4]);
         assert_eq!(read32(&c, 0x1C), 0xFFFF_C00C);
+        let mut saved = c.save();
+        saved[0x2E] = 1;
+        assert_eq!(c.difference(&saved), None, "a state of an earlier build");
+        c.restore(&saved);
+        assert_eq!(read32(&c, 0x2C), 0x8086, "it is kept");
+        saved[0x30] ^= 1;
+        assert_eq!(c.difference(&saved), Some(0x30));
         let many = ConfigSpace::composed(SIOV_ID, 513, siov, serial).err();
         let (vectors, most) = (513, 512);
         assert_eq!(many, Some(ConfigError::TableVectors { vectors, most }));
