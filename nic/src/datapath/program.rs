@@ -126,6 +126,10 @@ pub(super) fn process(
         on_wire: meta.on_wire(frame.len()),
         fragment_size,
         checksums_verified: meta.checksum != Checksum::Unknown,
+        pending_checksum: match meta.checksum {
+            Checksum::Partial { start, .. } => Some(start),
+            Checksum::Unknown | Checksum::Valid => None,
+        },
         ..Input::new(port.0, frame)
     };
     let (headers, fragments) = (&mut program.headers, &mut program.fragments);

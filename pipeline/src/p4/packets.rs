@@ -44,6 +44,9 @@ pub struct Input<'a> {
     /// Set if its checksums are valid, or still to be computed: a connection tracker does not verify
     /// them again.
     pub checksums_verified: bool,
+    /// The offset of the transport header whose checksum is still to be computed, if that is known. It
+    /// may be that of a packet inside of this one.
+    pub pending_checksum: Option<u16>,
 }
 
 impl<'a> Input<'a> {
@@ -58,6 +61,7 @@ impl<'a> Input<'a> {
             on_wire: OnWire::single(data.len()),
             fragment_size: 0,
             checksums_verified: false,
+            pending_checksum: None,
         }
     }
 }

@@ -239,3 +239,27 @@ fn what_was_in_a_tunnel_whose_packet_came_in_fragments_leaves_whole() {
     driver.poll();
     assert_eq!(on_wire(&mut driver), [inner]);
 }
+
+#[test]
+fn what_was_in_a_tunnel_is_valid_though_its_checksum_is_to_be_computed() {
+    let mut driver = Driver::new(Setup::default());
+    let program = crate::program::Program::from_text("tunnel.p4", include_str!("tunnel.p4"));
+    driver.dp.set_program(program.unwrap());
+    let inner = flow(INSIDE, 1000, OUTSIDE, 53).udp(b"query");
+    let inner = [&MAC[..], &[2, 0, 0, 0, 0, 2, 8, 0], &inner].concat();
+    let mut unfinished = inner;
+    unfinished[34 + 6] ^= 0x55;
+    let outer = adit_conntrack::testing::V4.packet(Protocol(97), &unfinished);
+    let outer = [&MAC[..], &[2, 0, 0, 0, 0, 2, 8, 0], &outer].concat();
+    // That of the inner packet; one that ends in a header which the program takes off.
+    for (start, is_sent) in [(34 + 34, true), (30, false)] {
+        let checksum = Checksum::Partial { start, offset: 6 };
+        let meta = FrameMeta {
+            checksum,
+            ..plain()
+        };
+        driver.far.send(&outer, meta);
+        driver.poll();
+        assert_eq!(driver.far.recv().is_some(), is_sent, "{start}");
+    }
+}

@@ -26,13 +26,15 @@ control C(inout headers_t h, inout metadata_t m, in pna_main_input_metadata_t is
     Conntrack(16) connections;
     apply {
         ConntrackPacket_t packet;
-        if (!m.is_inner && fragment_size() != 0) {
+        if (!m.is_inner && h.ipv4.protocol == 97) {
             h.ethernet.setInvalid();
             h.ipv4.setInvalid();
             recirculate_inner();
         } else if (fragment_size() == 0) {
             connections.track(14, 0, packet);
-            send_to_port((PortId_t) 0);
+            if (packet.state & ADIT_CT_INVALID == 0) {
+                send_to_port((PortId_t) 0);
+            }
         }
     }
 }

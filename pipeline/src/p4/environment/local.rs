@@ -136,10 +136,12 @@ impl Local {
     }
 
     /// The attributes of what was inside of the current packet: what is known of the fragments and the
-    /// checksums of this is not about it.
-    pub(in crate::p4) fn set_inner(&mut self) {
+    /// checksums of this is not about it, unless the checksum that is still to be computed is its own.
+    pub(in crate::p4) fn set_inner(&mut self, is_pending: bool) {
         self.fragment_size = 0;
-        self.packet_checksums = Checksums::Unknown;
+        if !is_pending {
+            self.packet_checksums = Checksums::Unknown;
+        }
     }
 
     /// The number of packets that the current packet counts as.

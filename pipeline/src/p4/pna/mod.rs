@@ -48,6 +48,8 @@ struct Pass<'a> {
     number: u64,
     /// Set if the packet was inside of the input.
     is_inner: bool,
+    /// Set if the checksum of what was inside is still to be computed.
+    is_pending: bool,
 }
 
 impl<'a> Pass<'a> {
@@ -58,6 +60,7 @@ impl<'a> Pass<'a> {
             round: Round::first(input),
             number: 0,
             is_inner: false,
+            is_pending: false,
         }
     }
 }
@@ -125,7 +128,7 @@ impl Blocks {
         let mut again = scratch.bytes.take();
         let mut round = Round::first(input);
         let mut reason = Some(DropReason::TooManyPasses);
-        let (mut is_rewritten, mut is_inner) = (false, false);
+        let (mut is_rewritten, mut is_inner, mut is_pending) = (false, false, false);
         // Set once the answer to the packet is in its place.
         let mut answer = None;
         for number in 0..MAX_PASSES {
@@ -134,6 +137,7 @@ impl Blocks {
                 round,
                 number,
                 is_inner,
+                is_pending,
             };
             let taken = first.take();
             let taken = match taken.unwrap_or_else(|| self.pass(at, scratch, input, &pass)) {
@@ -209,7 +213,10 @@ impl Blocks {
                 }
                 Forward::Nowhere => Some(DropReason::NotForwarded),
                 Forward::Again | Forward::AgainInner => {
-                    is_inner |= requests.forward == Forward::AgainInner;
+                    if requests.forward == Forward::AgainInner {
+                        is_inner = true;
+                        is_pending = remains_pending(input, &sent);
+                    }
                     round = Round::again(&sent, input, &mut again);
                     continue;
                 }
@@ -244,7 +251,7 @@ impl Blocks {
     fn prepare(&self, scratch: &mut Scratch, input: &Input<'_>, pass: &Pass<'_>) {
         scratch.local.set_attributes(input);
         if pass.is_inner {
-            scratch.local.set_inner();
+            scratch.local.set_inner(pass.is_pending);
         }
         scratch.local.begin(pass.round.length() as u64);
         scratch.writer.clear();
@@ -257,6 +264,13 @@ impl Blocks {
         ];
         self.linked.give(&mut scratch.machine.frame, values);
     }
+}
+
+/// Returns whether the checksum that is still to be computed is that of a packet inside of the input which
+/// a pass leaves: the transport header is behind all that the pass has parsed or removed.
+fn remains_pending(input: &Input<'_>, inner: &Sent<'_>) -> bool {
+    let start = input.pending_checksum.map(usize::from);
+    start.is_some_and(|start| start >= inner.payload_offset)
 }
 
 /// Sends the answer to a packet that the program rejects back to the port that it came from.

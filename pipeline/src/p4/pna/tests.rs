@@ -106,6 +106,41 @@ fn what_was_inside_of_a_packet_did_not_come_in_its_fragments() {
     }
 }
 
+#[test]
+fn the_checksum_of_what_was_inside_may_be_still_to_be_computed() {
+    let program = program(
+        "",
+        "state start {
+            m.is_again = istd.recirculated;
+            transition select(istd.recirculated) { true: accept; false: outer; }
+        }
+        state outer { pkt.extract(h.first); transition accept; }",
+        "if (m.is_again) {
+            send_to_port(has_right_checksum() ? (PortId_t) 1 : (PortId_t) 2);
+        } else {
+            h.first.setInvalid();
+            recirculate_inner();
+        }",
+    );
+    let mut data = vec![0; 1 + 14 + 20 + 8];
+    data[13..15].copy_from_slice(&[8, 0]);
+    data[15..19].copy_from_slice(&[0x45, 0, 0, 28]);
+    data[23..25].copy_from_slice(&[64, 17]);
+    // The UDP header's length, and a checksum that is none.
+    data[39..43].copy_from_slice(&[0, 8, 0x12, 0x34]);
+    for mut worker in workers(&program) {
+        // Of the inner packet, of what was outside of it, and of an unknown one.
+        for (pending_checksum, port) in [(Some(35), 1), (Some(0), 2), (None, 2), (Some(1), 1)] {
+            let input = Input {
+                checksums_verified: true,
+                pending_checksum,
+                ..Input::new(7, &data)
+            };
+            assert_eq!(sent(&mut worker, &input).0, port, "{pending_checksum:?}");
+        }
+    }
+}
+
 /// The steps of a program may be many; the record of them is bounded.
 #[test]
 fn a_trace_is_bounded_and_says_so() {
