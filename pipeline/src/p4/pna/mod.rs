@@ -149,6 +149,8 @@ impl Blocks {
             };
             let requests = scratch.local.requests;
             is_rewritten |= requests.is_rewritten;
+            // The mirrors of this pass have no outer headers either.
+            is_inner |= requests.forward == Forward::AgainInner;
             let sent = Sent {
                 receive: requests.receive,
                 is_rewritten,
@@ -214,7 +216,6 @@ impl Blocks {
                 Forward::Nowhere => Some(DropReason::NotForwarded),
                 Forward::Again | Forward::AgainInner => {
                     if requests.forward == Forward::AgainInner {
-                        is_inner = true;
                         is_pending = remains_pending(input, &sent);
                     }
                     round = Round::again(&sent, input, &mut again);

@@ -9,6 +9,7 @@ use adit_p4_frontend::{compile, Options};
 use super::*;
 use crate::offload::OnWire;
 use crate::p4::objects::{Count, MeterConfig, Object};
+use crate::p4::replication::CloneSession;
 use crate::p4::tables::{Action, Entry};
 use crate::p4::trace::{Event, MAX_TRACE};
 use crate::p4::{Engine, Worker};
@@ -102,6 +103,41 @@ fn what_was_inside_of_a_packet_did_not_come_in_its_fragments() {
                 Output::Dropped(reason) => panic!("{reason:?}"),
             });
             assert_eq!(out, [(port, is_inner, !is_inner)]);
+        }
+    }
+}
+
+#[test]
+fn mirrors_of_what_was_inside_do_not_leave_in_the_fragments_of_what_was_outside() {
+    let program = program(
+        "",
+        "state start {
+            m.is_again = istd.recirculated;
+            pkt.extract(h.first);
+            transition accept;
+        }",
+        "if (m.is_again) {
+            send_to_port((PortId_t) 1);
+        } else {
+            mirror_packet((MirrorSlotId_t) 0, (MirrorSessionId_t) 5);
+            if (h.first.value == 1) { recirculate_inner(); } else { recirculate(); }
+        }",
+    );
+    for mut worker in workers(&program) {
+        let session = CloneSession::port(9);
+        worker
+            .engine()
+            .replication()
+            .insert_session(5, session)
+            .unwrap();
+        for (first, is_inner) in [(1, true), (0, false)] {
+            let data = [first, 2];
+            let mut out = Vec::new();
+            worker.process(0, &[Input::new(7, &data)], &mut |_, output| match output {
+                Output::Sent(sent) => out.push((sent.port, sent.is_inner)),
+                Output::Dropped(reason) => panic!("{reason:?}"),
+            });
+            assert_eq!(out, [(9, is_inner), (1, is_inner)]);
         }
     }
 }
