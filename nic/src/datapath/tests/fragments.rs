@@ -3,6 +3,7 @@
 
 use adit_conntrack::testing::{split, Flow};
 use adit_conntrack::Protocol;
+use adit_pipeline::offload::Checksum;
 use adit_trace::{Fate, Filter, MAX_RATE};
 
 use super::conntrack::{tracked, INSIDE, OUTSIDE, PUBLIC};

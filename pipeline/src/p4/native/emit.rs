@@ -52,11 +52,70 @@ pub(super) struct Known {
     is_zero: bool,
 }
 
+/// Maximum number of values known at the end of a block that are kept for the blocks behind it.
+const MAX_KEPT: usize = 1024;
+
+/// The same of all ends of a function.
+pub(super) const MAX_KEPT_IN_ALL: usize = 64 << 10;
+
 /// The values known at the end of a block.
-pub(super) struct Ended {
+struct Ended {
     known: BTreeMap<Slot, Known>,
     /// Where an extraction has failed, if these are fewer.
     failed: Option<BTreeMap<Slot, Known>>,
+}
+
+impl Ended {
+    /// Keeps those of slots that are read later; none if these are too many: their blocks load them.
+    fn keep(&mut self, is_live: impl Fn(Slot) -> bool) {
+        for known in std::iter::once(&mut self.known).chain(&mut self.failed) {
+            known.retain(|slot, _| is_live(*slot));
+            if known.len() > MAX_KEPT {
+                known.clear();
+            }
+        }
+    }
+
+    /// The number of values.
+    fn len(&self) -> usize {
+        self.known.len() + self.failed.as_ref().map_or(0, BTreeMap::len)
+    }
+}
+
+/// The ends of blocks that others are still to be translated behind.
+#[derive(Default)]
+struct Ends {
+    /// By block, with the number of blocks behind it that are still to be translated.
+    ends: BTreeMap<usize, (Ended, usize)>,
+    /// The number of values that are kept, and the largest that it has been.
+    kept: usize,
+    most: usize,
+}
+
+impl Ends {
+    fn add(&mut self, block: usize, mut ended: Ended, behind: usize) {
+        if behind > 0 {
+            if self.kept + ended.len() > MAX_KEPT_IN_ALL {
+                ended.keep(|_| false);
+            }
+            self.kept += ended.len();
+            self.most = self.most.max(self.kept);
+            self.ends.insert(block, (ended, behind));
+        }
+    }
+
+    /// Notes that a block behind others is being translated.
+    fn release(&mut self, before: &[usize]) {
+        for block in before {
+            if let Some((ended, behind)) = self.ends.get_mut(block) {
+                *behind -= 1;
+                if *behind == 0 {
+                    self.kept -= ended.len();
+                    self.ends.remove(block);
+                }
+            }
+        }
+    }
 }
 
 /// The inputs that are constant during a program's translation.
@@ -153,8 +212,9 @@ pub(super) fn in_context() -> MemFlags {
 }
 
 impl Translator<'_, '_> {
-    /// Translates all blocks; the entry block jumps to the first.
-    pub(super) fn translate(&mut self) {
+    /// Translates all blocks; the entry block jumps to the first. Returns the largest number of known values
+    /// that were kept from ends of blocks at a time.
+    pub(super) fn translate(&mut self) -> usize {
         let entry = self.b.create_block();
         self.b.append_block_params_for_function_params(entry);
         self.b.switch_to_block(entry);
@@ -165,33 +225,42 @@ impl Translator<'_, '_> {
             self.blocks.push(block);
         }
         self.enter();
-        let mut ends: Vec<Ended> = Vec::new();
+        // The number of blocks behind each that take its values over.
+        let mut behind = vec![0; self.graph.blocks.len()];
+        for before in self.graph.blocks.iter().flat_map(|block| &block.before) {
+            behind[*before] += 1;
+        }
+        let mut ends = Ends::default();
         for (n, block) in self.graph.blocks.iter().enumerate() {
             self.b.switch_to_block(self.blocks[n]);
             self.known = self.inherited(n, &ends);
+            ends.release(&block.before);
             if block.is_reached {
                 self.block(n);
             } else {
                 self.b.ins().return_(&[]);
             }
-            ends.push(Ended {
+            let mut ended = Ended {
                 known: std::mem::take(&mut self.known),
                 failed: self.failed.take(),
-            });
+            };
+            ended.keep(|slot| block.live_out.has(slot));
+            ends.add(n, ended, behind[n]);
         }
         if let Some(block) = self.too_long {
             self.b.switch_to_block(block);
             self.leave_too_long();
         }
         self.b.seal_all_blocks();
+        ends.most
     }
 
     /// The values known at the start of a block: those that are known at the ends of all blocks before it
     /// are one value, which they have from a block that is before all of them. Values known at the end of a
     /// block have been stored if they are live.
-    fn inherited(&self, n: usize, ends: &[Ended]) -> BTreeMap<Slot, Known> {
+    fn inherited(&self, n: usize, ends: &Ends) -> BTreeMap<Slot, Known> {
         let mut ways = self.graph.blocks[n].before.iter().flat_map(|before| {
-            let Ended { known, failed } = &ends[*before];
+            let (Ended { known, failed }, _) = &ends.ends[before];
             let last = &self.code.nodes[self.graph.blocks[*before].nodes.end - 1];
             let (goes_on, fails) = match (last, failed) {
                 (Node::Parse { to, .. }, Some(_)) => {

@@ -43,6 +43,9 @@ pub(in crate::p4) struct Native {
     others: Vec<Inst>,
     /// Set if no run executes two calls of a tracker's `track`.
     tracks_once: bool,
+    /// The largest number of values that the translation of a function kept from ends of blocks.
+    #[cfg(test)]
+    kept: usize,
 }
 
 // SAFETY: after its code is finalized the module is accessed only to free it, which requires
@@ -242,12 +245,18 @@ impl Native {
                 };
                 !graph.may_repeat(code, tracks)
             }),
+            #[cfg(test)]
+            kept: 0,
         };
         let module = native.module.insert(JITModule::new(builder()?));
         let mut made = Vec::new();
         for (function, code, graph, verbatim) in &parts {
             let others = &mut native.others;
-            let id = translate(module, &source, code, graph, verbatim, others)?;
+            let (id, _kept) = translate(module, &source, code, graph, verbatim, others)?;
+            #[cfg(test)]
+            {
+                native.kept = native.kept.max(_kept);
+            }
             made.push((*function, id));
         }
         module.finalize_definitions().map_err(refused)?;
@@ -374,7 +383,7 @@ fn translate(
     graph: &Graph,
     verbatim: &Verbatim,
     others: &mut Vec<Inst>,
-) -> Result<FuncId, Untranslated> {
+) -> Result<(FuncId, usize), Untranslated> {
     let pointer = module.target_config().pointer_type();
     if pointer != I64 {
         return Err(refused("only for pointers of 64 bits"));
@@ -429,7 +438,7 @@ fn translate(
         others,
         is_aligned: is_aligned(code, source.layouts),
     };
-    translator.translate();
+    let kept = translator.translate();
     translator.b.finalize();
     let id = module
         .declare_anonymous_function(&context.func.signature)
@@ -438,5 +447,65 @@ fn translate(
         .define_function(id, &mut context)
         .map_err(|error| refused(format!("{error:?}")))?;
     module.clear_context(&mut context);
-    Ok(id)
+    Ok((id, kept))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use adit_p4_frontend::source::NoIncludes;
+    use adit_p4_frontend::{compile, Options};
+
+    use super::super::emit::MAX_KEPT_IN_ALL;
+    use crate::p4::engine::Blocks;
+
+    /// A control plane may load a program with many fields that are known at the ends of many blocks.
+    #[test]
+    fn the_values_that_a_translation_keeps_are_bounded() {
+        for (fields, joins) in [(1500, 1000), (500, 1000)] {
+            let (mut members, mut first, mut then, mut last) = Default::default();
+            let made: [&mut String; 4] = [&mut members, &mut first, &mut then, &mut last];
+            let [members, first, then, last] = made;
+            for n in 0..fields {
+                write!(members, "bit<32> x_{n};").unwrap();
+                write!(first, "m.x_{n} = m.x_{n} + (bit<32>) h.first.value;").unwrap();
+                write!(last, "m.sum = m.sum ^ m.x_{n};").unwrap();
+            }
+            for n in 0..joins {
+                let bit = n % 8;
+                let x = n % fields;
+                write!(
+                    then,
+                    "if (h.first.value[{bit}:{bit}] == 1) {{ m.x_{x} = {n}; }}"
+                )
+                .unwrap();
+            }
+            let text = format!(
+                "#include <adit.p4>
+                header byte_t {{ bit<8> value; }}
+                struct headers_t {{ byte_t first; }}
+                struct meta_t {{ bit<32> sum; {members} }}
+                parser P(packet_in pkt, out headers_t h, inout meta_t m,
+                         in pna_main_parser_input_metadata_t istd) {{
+                    state start {{ pkt.extract(h.first); transition accept; }}
+                }}
+                control C(inout headers_t h, inout meta_t m, in pna_main_input_metadata_t istd,
+                          inout pna_main_output_metadata_t ostd) {{
+                    apply {{ {first} {then} {last} send_to_port((PortId_t) m.sum); }}
+                }}
+                control D(packet_out pkt, in headers_t h, in meta_t m,
+                          in pna_main_output_metadata_t ostd) {{ apply {{ pkt.emit(h); }} }}
+                PNA_NIC(P(), C(), D()) main;"
+            );
+            let compiled = compile("test.p4", &text, &NoIncludes, &Options::default());
+            let rendered = compiled.diagnostics.render(&compiled.sources);
+            let mut program = compiled.program.unwrap_or_else(|| panic!("{rendered}"));
+            let (_, native) = Blocks::translated(&mut program).unwrap();
+            let native = native.unwrap();
+            // Those of the block before a condition, and of the one that it guards.
+            assert!(native.kept <= 4 * 1024, "{fields}: {}", native.kept);
+            assert!(native.kept <= MAX_KEPT_IN_ALL);
+        }
+    }
 }
