@@ -7,7 +7,7 @@
 # TIMEOUT: 400
 . "$SELFTEST_LIB/vdcm.sh"
 . "$SELFTEST_LIB/memory.sh"
-plan 44
+plan 49
 vdcm_options=(--keeper)
 worker() { pgrep -P "$vdcm_pid" -x adit-vdcm; }
 is_other() { local now; now=$(worker) && [[ $now != "$1" ]] && adit vdev list; }
@@ -100,7 +100,14 @@ check_equal "no page is pinned" "$(unpinned "$pins")" "$pins"
 check "the daemon is replaced with a device that is gone" next_worker HUP "$vdcm_pid"
 check_equal "the device says so still" "$(vdev_state web)" gone
 check "another device has the ADI" eval 'client_stop && vdev_create other 1 && client_start other 10.99.0.5 && client up &&
-    client ping 10.99.0.1 3 && client_stop && adit vdev destroy other'
+    client ping 10.99.0.1 3'
+check "the daemon is replaced, with another device on the ADI of the one that is gone" next_worker HUP "$vdcm_pid"
+check "the other device has its ADI, and its driver goes on" eval '[[ $(vdev_state web) == gone ]] &&
+    client ping 10.99.0.1 3'
+check "the daemon is killed" next_worker KILL "$(worker)"
+check "the other device has its ADI after a reset" eval '[[ $(vdev_state web) == gone ]] &&
+    client restart && client up && client ping 10.99.0.1 3'
+check "the other device is destroyed" eval 'client_stop && adit vdev destroy other'
 check "another ADI takes its place" eval 'retry 10 adit vdev swap web 0 "$(adi_device 4)" &&
     client_start web 10.99.0.3 && client up && client ping 10.99.0.1 3'
 check "the daemon is killed, and the device comes back on that ADI" eval 'next_worker KILL "$(worker)" &&

@@ -23,6 +23,17 @@ use thiserror::Error;
 pub use adit_function::adi::AdiSpec;
 pub(crate) use gone::GoneAdi;
 
+/// An ADI that may stay open when this process ends, as a successor finds it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeptAdi {
+    /// Its name, under which it can be opened again once it is closed.
+    pub name: String,
+    /// The id of this opening, which no other one has; 0 for an ADI that does not stay open.
+    pub opening: u64,
+    /// Its properties.
+    pub properties: Properties,
+}
+
 /// The properties of an ADI, constant while it is open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Properties {
@@ -169,10 +180,13 @@ pub trait Adi: Send {
         (self.name() == name).then(|| self.properties())
     }
 
-    /// The names and properties of the ADIs that it consists of: its own, or those of the members of a
-    /// group.
-    fn members(&self) -> Vec<(String, Properties)> {
-        vec![(self.name().to_owned(), self.properties().clone())]
+    /// The ADIs that it consists of, for a successor of this process: itself, or the members of a group.
+    fn members(&self) -> Vec<KeptAdi> {
+        vec![KeptAdi {
+            name: self.name().to_owned(),
+            opening: 0,
+            properties: self.properties().clone(),
+        }]
     }
 
     /// The ids of its resources in messages.
@@ -382,21 +396,21 @@ pub trait Provider: Send + Sync {
         })
     }
 
-    /// Continues with an ADI that a predecessor of this process has left open under a name. If the predecessor
+    /// Continues with an ADI that a predecessor of this process has left open. If the predecessor
     /// still `runs`, nothing reaches the ADI until [`Adi::take_over`] or [`Adi::begin_anew`]; otherwise it
     /// is in the state after opening.
     ///
     /// # Errors
     /// With [`AdiError::Gone`] when the ADI is gone, or was not left open.
-    fn inherit(&self, name: &str, runs: bool) -> Result<Box<dyn Adi>, AdiError> {
-        let _ = (name, runs);
+    fn inherit(&self, adi: &KeptAdi, runs: bool) -> Result<Box<dyn Adi>, AdiError> {
+        let _ = (adi, runs);
         Err(unsupported("continuing with an ADI of another process"))
     }
 
-    /// Closes an ADI that a predecessor, which has ended, has left open under a name, and that nobody continues
-    /// with.
-    fn close(&self, name: &str) {
-        let _ = name;
+    /// Closes an ADI that a predecessor, which has ended, has left open, and that nobody continues with. One
+    /// of the same name that was opened since then is not touched.
+    fn close(&self, adi: &KeptAdi) {
+        let _ = adi;
     }
 
     /// Closes all that were not inherited of a predecessor which has ended.

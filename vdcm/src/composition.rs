@@ -33,7 +33,7 @@ use adit_vfio_user::EventFd;
 use zerocopy::little_endian::U32;
 use zerocopy::FromBytes;
 
-use crate::backend::{Adi, AdiError, DoorbellPages, Properties};
+use crate::backend::{Adi, AdiError, DoorbellPages, KeptAdi, Properties};
 use crate::protocol::{AdiInfo, AdiState, AdiStats, Limits, TraceEvent};
 use crate::trace::{opcode_name, Trace};
 use limiter::Limiter;
@@ -169,7 +169,7 @@ impl Composition {
     }
 
     /// The ADIs that a virtual port consists of; `None` if its ADI is closed.
-    pub(crate) fn members(&self, vport: u16) -> Option<Vec<(String, Properties)>> {
+    pub(crate) fn members(&self, vport: u16) -> Option<Vec<KeptAdi>> {
         self.ports.get(usize::from(vport))?.members()
     }
 

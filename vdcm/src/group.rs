@@ -19,7 +19,9 @@ use adit_function::memory::WriteLog;
 use adit_vfio_user::EventFd;
 use rustix::event::epoll;
 
-use crate::backend::{Adi, AdiError, DoorbellPages, Ids, Link, PagesPart, Properties, Window};
+use crate::backend::{
+    Adi, AdiError, DoorbellPages, Ids, KeptAdi, Link, PagesPart, Properties, Window,
+};
 use parts::Parts;
 
 /// ADIs that are joined. The first is the leader.
@@ -195,7 +197,7 @@ impl Adi for Group {
         self.members.iter().find_map(|adi| adi.named(name))
     }
 
-    fn members(&self) -> Vec<(String, Properties)> {
+    fn members(&self) -> Vec<KeptAdi> {
         self.members.iter().flat_map(|adi| adi.members()).collect()
     }
 

@@ -26,7 +26,7 @@ use adit_function::slow_path::SlowPath;
 use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
 
-use crate::backend::{Adi, AdiError, Properties};
+use crate::backend::{Adi, AdiError, KeptAdi, Properties};
 use crate::composition::{Composition, DmaError};
 use crate::protocol::{AdiInfo, Layout, Limits, TraceEntry, VdevStats};
 use regions::Pages;
@@ -229,8 +229,8 @@ impl Vdev {
         self.lock().composition.registered()
     }
 
-    /// The ADIs that a virtual port consists of, with their properties; `None` if it has none that is open.
-    pub(crate) fn members(&self, vport: u16) -> Option<Vec<(String, Properties)>> {
+    /// The ADIs that a virtual port consists of; `None` if it has none that is open.
+    pub(crate) fn members(&self, vport: u16) -> Option<Vec<KeptAdi>> {
         self.lock().composition.members(vport)
     }
 

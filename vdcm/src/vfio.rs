@@ -30,8 +30,8 @@ use zerocopy::IntoBytes;
 
 use self::kept::{Keeping, Left};
 use crate::backend::{
-    Adi, AdiError, AdiSpec, DoorbellPages, Ids, Link, Member, PagesPart, Properties, Provider,
-    Window,
+    Adi, AdiError, AdiSpec, DoorbellPages, Ids, KeptAdi, Link, Member, PagesPart, Properties,
+    Provider, Window,
 };
 
 pub use self::kept::KeptAdis;
@@ -80,36 +80,36 @@ impl Provider for VfioProvider {
         })
     }
 
-    fn inherit(&self, name: &str, runs: bool) -> Result<Box<dyn Adi>, AdiError> {
+    fn inherit(&self, adi: &KeptAdi, runs: bool) -> Result<Box<dyn Adi>, AdiError> {
         let Some(kept) = &self.kept else {
             return Err(AdiError::Gone);
         };
-        let left = kept.take(name).map_err(|source| AdiError::Io {
+        let left = kept.take(adi).map_err(|source| AdiError::Io {
             what: "continuing with an ADI",
             source,
         });
-        let adi = left.and_then(|left| {
-            let mut adi = VfioAdi::inherited(name, left.ok_or(AdiError::Gone)?)?;
+        let inherited = left.and_then(|left| {
+            let mut adi = VfioAdi::inherited(&adi.name, left.ok_or(AdiError::Gone)?)?;
             if !runs {
                 adi.begin_anew()?;
             }
             Ok(adi)
         });
-        match adi {
+        match inherited {
             Ok(adi) => Ok(Box::new(adi)),
             Err(error) => {
                 // It is closed, unless it is the predecessor's still.
                 if !runs {
-                    kept.forget(name);
+                    kept.forget(adi);
                 }
                 Err(error)
             }
         }
     }
 
-    fn close(&self, name: &str) {
+    fn close(&self, adi: &KeptAdi) {
         if let Some(kept) = &self.kept {
-            kept.forget(name);
+            kept.forget(adi);
         }
     }
 
@@ -407,6 +407,14 @@ impl Adi for VfioAdi {
 
     fn properties(&self) -> &Properties {
         &self.properties
+    }
+
+    fn members(&self) -> Vec<KeptAdi> {
+        vec![KeptAdi {
+            name: self.name.clone(),
+            opening: self.keeping.as_ref().map_or(0, Keeping::opening),
+            properties: self.properties.clone(),
+        }]
     }
 
     fn ids(&self) -> Ids {

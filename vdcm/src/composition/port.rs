@@ -12,7 +12,7 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use super::messages::{Encoder, Message};
-use crate::backend::{Adi, AdiError, Link, Properties};
+use crate::backend::{Adi, AdiError, KeptAdi, Link, Properties};
 
 /// A virtual port.
 pub(super) struct Port {
@@ -122,7 +122,7 @@ impl Port {
     }
 
     /// The ADIs that it consists of, unless it is closed.
-    pub(super) fn members(&self) -> Option<Vec<(String, Properties)>> {
+    pub(super) fn members(&self) -> Option<Vec<KeptAdi>> {
         Some(self.adi.as_ref()?.borrow().members())
     }
 

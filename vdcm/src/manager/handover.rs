@@ -159,8 +159,8 @@ impl Manager {
     /// Closes the ADIs of the previous daemon, which has ended, with which no device continues.
     fn close_abandoned(&self) {
         let abandoned = self.kept.as_ref().map(|kept| kept.abandoned());
-        for name in abandoned.unwrap_or_default() {
-            self.provider.close(&name);
+        for adi in abandoned.unwrap_or_default() {
+            self.provider.close(&adi);
         }
     }
 

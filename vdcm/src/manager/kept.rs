@@ -14,10 +14,9 @@ use adit_keeper::{ServeError, Store, Worker, WorkerError};
 use adit_vfio_user::relay::PassedClients;
 use adit_vfio_user::Config;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use super::Manager;
-use crate::backend::{Adi, Properties};
+use crate::backend::{Adi, KeptAdi};
 use crate::protocol::{ErrorCode, Spec, VdevError};
 use crate::vdev::Vdev;
 
@@ -26,23 +25,8 @@ const PREFIX: &str = "vdev ";
 /// The prefix of the notes of devices' ADIs.
 const ADIS: &str = "adis of ";
 
-/// An ADI that stays open when the daemon's process ends.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct KeptAdi {
-    pub(super) name: String,
-    pub(super) properties: Properties,
-}
-
 /// The ADIs of a device: those of each virtual port.
 pub(super) type Ports = Vec<Vec<KeptAdi>>;
-
-/// The ADIs of a virtual port.
-pub(super) fn kept_adis(members: Vec<(String, Properties)>) -> Vec<KeptAdi> {
-    let members = members.into_iter();
-    members
-        .map(|(name, properties)| KeptAdi { name, properties })
-        .collect()
-}
 
 /// The connection to a keeper, and what it has kept for this process.
 pub struct Kept {
@@ -57,7 +41,7 @@ pub struct Kept {
     /// The ADIs of devices that are composed of ADIs which exist, by the names of devices.
     ports: Mutex<BTreeMap<String, Ports>>,
     /// ADIs that the previous process has left open, and with which none of the devices continues.
-    abandoned: Mutex<Vec<String>>,
+    abandoned: Mutex<Vec<KeptAdi>>,
 }
 
 /// The doorbell pages that a device had in the previous process.
@@ -120,12 +104,12 @@ impl Kept {
     }
 
     /// Notes ADIs with which no device continues.
-    pub(super) fn abandon(&self, names: impl IntoIterator<Item = String>) {
-        self.abandoned.lock().extend(names);
+    pub(super) fn abandon(&self, adis: impl IntoIterator<Item = KeptAdi>) {
+        self.abandoned.lock().extend(adis);
     }
 
     /// The ADIs with which no device continues, once.
-    pub(super) fn abandoned(&self) -> Vec<String> {
+    pub(super) fn abandoned(&self) -> Vec<KeptAdi> {
         std::mem::take(&mut self.abandoned.lock())
     }
 
@@ -216,7 +200,7 @@ impl Kept {
                 ..spec.clone()
             },
             pages: None,
-            ports: adis.iter().map(|adi| kept_adis(adi.members())).collect(),
+            ports: adis.iter().map(|adi| adi.members()).collect(),
         }
     }
 

@@ -3,9 +3,9 @@
 
 use std::os::fd::OwnedFd;
 
-use super::kept::{KeptAdi, Ports, PreviousPages};
+use super::kept::{Ports, PreviousPages};
 use super::{check, system, Manager};
-use crate::backend::{Adi, AdiSpec, GoneAdi};
+use crate::backend::{Adi, AdiSpec, GoneAdi, KeptAdi};
 use crate::group::{self, Group};
 use crate::protocol::{ErrorCode, Spec, VdevError};
 
@@ -37,11 +37,12 @@ impl Manager {
             Ok(adis) => adis,
             Err(error) => {
                 tracing::warn!("a device of the previous process has no ADIs: {error}");
-                let names = ports.iter().flatten().map(|adi| adi.name.clone());
+                // By their openings: another device may have opened ADIs of these names since.
+                let adis = ports.iter().flatten();
                 match &self.kept {
                     // They are the previous process's still.
-                    Some(kept) if runs => kept.abandon(names),
-                    _ => names.for_each(|name| self.provider.close(&name)),
+                    Some(kept) if runs => kept.abandon(adis.cloned()),
+                    _ => adis.for_each(|adi| self.provider.close(adi)),
                 }
                 let gone = ports.iter().map(|port| gone_port(port));
                 gone.collect::<Result<_, _>>()?
@@ -52,9 +53,10 @@ impl Manager {
 
     fn inherit_port(&self, port: &[KeptAdi], runs: bool) -> Result<Box<dyn Adi>, VdevError> {
         let mut members = Vec::with_capacity(port.len());
-        for KeptAdi { name, .. } in port {
-            let adi = self.provider.inherit(name, runs);
-            members.push(adi.map_err(|e| check::adi_error(&format!("ADI {name}"), &e))?);
+        for kept in port {
+            let adi = self.provider.inherit(kept, runs);
+            let what = || format!("ADI {}", kept.name);
+            members.push(adi.map_err(|e| check::adi_error(&what(), &e))?);
         }
         match members.pop() {
             Some(adi) if members.is_empty() => Ok(adi),

@@ -2,7 +2,6 @@
 //! The replacement of the ADI of a virtual port, or of its group.
 
 use super::events::Events;
-use super::kept::kept_adis;
 use super::open::port;
 use super::{check, system, Manager};
 use crate::backend::Adi;
@@ -67,7 +66,7 @@ impl Manager {
             return Err(system(error));
         }
         if let (Some(kept), Some(members)) = (&self.kept, vdev.members(vport)) {
-            kept.replace_adis(name, vport, kept_adis(members));
+            kept.replace_adis(name, vport, members);
         }
         Ok(entry.info())
     }

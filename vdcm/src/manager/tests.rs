@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use adit_vfio_user::fuzzing::HELLO;
 use adit_vfio_user::header::{Command, Header};
 
-use super::kept::kept_adis;
 use super::*;
 use crate::backend::Adi;
 use crate::protocol::VdevState;
@@ -250,7 +249,7 @@ fn a_failed_creation_leaves_nothing() {
 #[test]
 fn a_device_whose_adis_were_left_open_and_are_gone_says_so() {
     let daemon = daemon();
-    let left = |name, number| kept_adis(MockAdi::new(name, number, 2).members());
+    let left = |name, number| MockAdi::new(name, number, 2).members();
     let group = [left("a", 1), left("b", 2)].concat();
     let spec = Spec {
         name: Some("web".into()),

@@ -6,7 +6,9 @@
 //! mapped, and the eventfds of its vectors. An ADI that is taken away meanwhile stays lost for this file,
 //! whoever gets it then (`adit_uapi::vfio`).
 
+use std::collections::hash_map::RandomState;
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use rustix::io::Errno;
 use rustix::pipe::{pipe_with, PipeFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::DoorbellPages;
+use crate::backend::{DoorbellPages, KeptAdi};
 
 /// The prefix of the names of descriptors and notes at the keeper.
 const PREFIX: &str = "adi ";
@@ -67,18 +69,42 @@ pub(super) struct Left {
 /// The keeping of one ADI.
 pub(super) struct Keeping {
     store: Arc<Store>,
-    name: String,
+    opened: Opened,
     /// The pipe that is at its end once every other process that has the descriptors has closed them.
     closed: OwnedFd,
     open: OwnedFd,
 }
 
-fn key(name: &str, part: &str) -> String {
-    format!("{PREFIX}{name} {part}")
+/// One opening of an ADI. The name alone says nothing: an ADI of the same name may have been opened since.
+#[derive(Clone, Debug)]
+struct Opened {
+    name: String,
+    id: u64,
 }
 
-fn note(name: &str) -> String {
-    format!("{PREFIX}{name}")
+impl Opened {
+    /// An opening of this process.
+    fn new(name: &str) -> Self {
+        // Random, so that it differs from those of all processes of this keeper; 0 is that of no opening.
+        let id = RandomState::new().build_hasher().finish().max(1);
+        let name = name.to_owned();
+        Self { name, id }
+    }
+
+    fn of(adi: &KeptAdi) -> Self {
+        let (name, id) = (adi.name.clone(), adi.opening);
+        Self { name, id }
+    }
+
+    /// The name of one of its descriptors at the keeper.
+    fn key(&self, part: &str) -> String {
+        format!("{} {part}", self.note())
+    }
+
+    /// The name of its note at the keeper.
+    fn note(&self) -> String {
+        format!("{PREFIX}{} {}", self.name, self.id)
+    }
 }
 
 /// Logs the loss of the keeper, after which this process exits soon.
@@ -118,37 +144,39 @@ impl KeptAdis {
             ioas: descriptors.ioas,
             pages: pages.count,
         })?;
+        let opened = Opened::new(name);
         let kept = || {
-            let keep = |part, fd| self.store.keep(&key(name, part), fd);
+            let keep = |part, fd| self.store.keep(&opened.key(part), fd);
             let device = descriptors.device;
             self.store
-                .keep_with(&key(name, DEVICE), device, Some(last))?;
+                .keep_with(&opened.key(DEVICE), device, Some(last))?;
             keep(SPACE, descriptors.space)?;
             keep(GONE, gone)?;
             keep(FAULT, fault)?;
             keep(PAGES, pages.file.as_fd())?;
             keep(CLOSED, closed.as_fd())?;
             keep(OPEN, open.as_fd())?;
-            self.store.note(&note(name), Some(text))
+            self.store.note(&opened.note(), Some(text))
         };
         report(name, kept());
         Ok(Keeping {
             store: self.store.clone(),
-            name: name.to_owned(),
+            opened,
             closed,
             open,
         })
     }
 
-    /// The ADI that a predecessor has left open under this name; `None` without one, or if it is gone.
-    pub(super) fn take(&self, name: &str) -> io::Result<Option<Left>> {
-        let Some(text) = self.notes.lock().remove(&note(name)) else {
+    /// The ADI that a predecessor has left open; `None` without one, or if it is gone.
+    pub(super) fn take(&self, adi: &KeptAdi) -> io::Result<Option<Left>> {
+        let (name, opened) = (&adi.name, Opened::of(adi));
+        let Some(text) = self.notes.lock().remove(&opened.note()) else {
             return Ok(None);
         };
         let Note { ioas, pages } = serde_json::from_str(&text)?;
         let mut parts = BTreeMap::new();
         for part in PARTS {
-            match self.store.take(&key(name, part))? {
+            match self.store.take(&opened.key(part))? {
                 Some(fd) => parts.insert(part, fd),
                 None => return Ok(None),
             };
@@ -159,7 +187,7 @@ impl KeptAdis {
         };
         let keeping = Keeping {
             store: self.store.clone(),
-            name: name.to_owned(),
+            opened,
             closed: part(CLOSED)?,
             open: part(OPEN)?,
         };
@@ -183,9 +211,9 @@ impl KeptAdis {
         }))
     }
 
-    /// Ends the keeping of an ADI by its name.
-    pub(super) fn forget(&self, name: &str) {
-        report(name, forget(&self.store, name));
+    /// Ends the keeping of an ADI.
+    pub(super) fn forget(&self, adi: &KeptAdi) {
+        report(&adi.name, forget(&self.store, &Opened::of(adi)));
     }
 
     /// Ends the keeping of what is left of a predecessor, which has ended.
@@ -203,18 +231,24 @@ impl KeptAdis {
     }
 }
 
-fn forget(store: &Store, name: &str) -> Result<(), WorkerError> {
-    store.note(&note(name), None)?;
+fn forget(store: &Store, opened: &Opened) -> Result<(), WorkerError> {
+    store.note(&opened.note(), None)?;
     PARTS
         .iter()
-        .try_for_each(|part| store.forget(&key(name, part)))
+        .try_for_each(|part| store.forget(&opened.key(part)))
 }
 
 impl Keeping {
+    /// The id of the opening.
+    pub(super) fn opening(&self) -> u64 {
+        self.opened.id
+    }
+
     /// Keeps another file of doorbell pages.
     pub(super) fn keep_pages(&self, pages: &DoorbellPages) {
-        let kept = self.store.keep(&key(&self.name, PAGES), pages.file.as_fd());
-        report(&self.name, kept);
+        let key = self.opened.key(PAGES);
+        let kept = self.store.keep(&key, pages.file.as_fd());
+        report(&self.opened.name, kept);
     }
 
     /// Ends the keeping; the descriptors are closed when this returns, but for those of this process. If the
@@ -222,11 +256,12 @@ impl Keeping {
     pub(super) fn end(self) {
         let Self {
             store,
-            name,
+            opened,
             closed,
             open,
         } = self;
-        report(&name, forget(&store, &name));
+        let name = &opened.name;
+        report(name, forget(&store, &opened));
         drop(open);
         let until = Instant::now() + CLOSING;
         loop {
@@ -243,6 +278,14 @@ impl Keeping {
 }
 
 #[cfg(test)]
+impl KeptAdis {
+    /// The names of the notes of ADIs that were not taken.
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.notes.lock().keys().cloned().collect()
+    }
+}
+
+#[cfg(test)]
 impl Left {
     /// The descriptors of an ADI that no keeper has.
     pub(super) fn of_test(device: Box<dyn Device>, pages: DoorbellPages) -> Self {
@@ -253,7 +296,7 @@ impl Left {
         let (closed, open) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         let keeping = Keeping {
             store: Arc::default(),
-            name: "adit.adi.7".into(),
+            opened: Opened::new("adit.adi.7"),
             closed,
             open,
         };

@@ -603,13 +603,42 @@ fn an_adi_whose_owner_has_ended_is_reset_and_has_new_windows_only() {
     assert!(matches!(adi.begin_anew(), Err(AdiError::Gone)));
 }
 
+fn kept(name: &str, opening: u64) -> KeptAdi {
+    KeptAdi {
+        name: name.into(),
+        opening,
+        properties: open().0.properties.clone(),
+    }
+}
+
+#[test]
+fn an_adi_is_another_one_after_it_was_opened_again() {
+    let notes = [("adi adit.adi.7 5", r#"{"ioas":null,"pages":8}"#)];
+    let notes = notes.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let adis = KeptAdis::new(Arc::default(), &BTreeMap::from(notes));
+    let name = "adit.adi.7";
+    // The one of a device that is gone takes nothing of the device that has opened it since, and closes
+    // nothing of it.
+    assert!(adis.take(&kept(name, 4)).unwrap().is_none());
+    assert_eq!(adis.notes(), ["adi adit.adi.7 5"]);
+    // No descriptor is there.
+    assert!(adis.take(&kept(name, 5)).unwrap().is_none());
+    assert_eq!(adis.notes(), [""; 0]);
+
+    let (one, other) = (left(&Fake::new(7)).unwrap(), left(&Fake::new(7)).unwrap());
+    let opening = |adi: &VfioAdi| adi.members()[0].opening;
+    assert_ne!(opening(&one), opening(&other));
+    assert_ne!(opening(&one), 0);
+    assert_eq!(opening(&open().0), 0);
+}
+
 #[test]
 fn an_adi_that_was_taken_away_is_gone() {
     let fake = Fake::new(7);
     fake.record.lock().unwrap().ended = true;
     assert!(matches!(left(&fake), Err(AdiError::Gone)));
     // Nor is there one without a keeper.
-    let inherited = VfioProvider::default().inherit("adit.adi.7", true);
+    let inherited = VfioProvider::default().inherit(&kept("adit.adi.7", 1), true);
     assert!(matches!(inherited.map(|_| ()), Err(AdiError::Gone)));
 }
 
