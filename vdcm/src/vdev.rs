@@ -29,6 +29,7 @@ use thiserror::Error;
 use crate::backend::{Adi, AdiError, KeptAdi, Properties};
 use crate::composition::{Composition, DmaError};
 use crate::protocol::{AdiInfo, Layout, Limits, TraceEntry, VdevStats};
+use crate::snapshot::StateError;
 use regions::Pages;
 
 pub use front::Front;
@@ -196,7 +197,33 @@ impl Vdev {
     /// Sets whether the client goes on in another process, or will go on here: the end of its
     /// connection is not its end then.
     pub(crate) fn hand_over(&self, handed_over: bool) {
-        self.lock().handed_over = handed_over;
+        let mut state = self.lock();
+        state.handed_over = handed_over;
+        state.taken_over &= handed_over;
+    }
+
+    /// Locks the state, but not between a state that was taken over and its continuation: what the client
+    /// asks for then would not reach ADIs that are held, and is carried out after that.
+    pub(crate) fn lock_settled(&self) -> MutexGuard<'_, State> {
+        loop {
+            let state = self.lock();
+            if !state.taken_over {
+                return state;
+            }
+            drop(state);
+            std::thread::sleep(HANDED_OVER);
+        }
+    }
+
+    /// Has the device go on, with the ADIs that it has inherited: as their predecessor has left them, or anew
+    /// if the device was reset since its state was taken over, which has not reached them.
+    pub(crate) fn go_on(&self) -> Result<(), StateError> {
+        let mut state = self.lock();
+        if !state.is_suspended() {
+            state.composition.begin_anew();
+            state.check_gone();
+        }
+        state.resume()
     }
 
     /// Locks the state as soon as the client is this process's, which it is for as long as the lock is held.

@@ -74,14 +74,15 @@ impl Manager {
     /// [`take_over`](Self::take_over).
     pub fn thaw(&self) {
         let entries: Vec<Arc<Entry>> = {
-            let mut devices = self.devices.lock();
+            let devices = self.devices.lock();
             if !devices.frozen {
                 return;
             }
-            devices.frozen = false;
             devices.entries.values().cloned().collect()
         };
         resume(&entries);
+        // Not before: requests would find devices whose ADIs are held.
+        self.devices.lock().frozen = false;
         // The previous daemon will not go on.
         self.close_abandoned();
     }
@@ -218,7 +219,7 @@ fn save(entry: &Entry) -> Result<DeviceState, Unfit> {
 
 fn resume(entries: &[Arc<Entry>]) {
     for entry in entries {
-        if let Err(error) = entry.vdev.resume() {
+        if let Err(error) = entry.vdev.go_on() {
             tracing::error!(name = entry.name, "the device does not go on: {error}");
         }
         entry.vdev.hand_over(false);

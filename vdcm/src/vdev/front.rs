@@ -62,7 +62,7 @@ impl Device for Front {
     }
 
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
-        let mut state = self.vdev.lock();
+        let mut state = self.vdev.lock_settled();
         match region {
             vfio::VFIO_PCI_CONFIG_REGION_INDEX => state.slow_path.config_read(offset, data),
             vfio::VFIO_PCI_BAR0_REGION_INDEX => {
@@ -78,7 +78,7 @@ impl Device for Front {
     }
 
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Errno> {
-        let mut state = self.vdev.lock();
+        let mut state = self.vdev.lock_settled();
         match region {
             vfio::VFIO_PCI_CONFIG_REGION_INDEX => state.config_write(offset, data),
             vfio::VFIO_PCI_BAR0_REGION_INDEX => {
@@ -102,7 +102,7 @@ impl Device for Front {
         };
         let (iova, size) = (map.iova, map.size);
         let file = map.fd.map(|fd| (fd, map.offset));
-        let result = self.vdev.lock().map(iova, size, access, file);
+        let result = self.vdev.lock_settled().map(iova, size, access, file);
         result.map_err(|error| {
             warn_throttled!(iova, size, "window of memory refused: {error}");
             error.errno()
@@ -110,14 +110,14 @@ impl Device for Front {
     }
 
     fn dma_unmap(&mut self, iova: u64, size: u64) {
-        self.vdev.lock().unmap(iova, size);
+        self.vdev.lock_settled().unmap(iova, size);
     }
 
     fn set_irqs(&mut self, request: IrqRequest) -> Result<(), Errno> {
         if request.index() != vfio::VFIO_PCI_MSIX_IRQ_INDEX {
             return Err(Errno::INVAL);
         }
-        let mut state = self.vdev.lock();
+        let mut state = self.vdev.lock_settled();
         match request {
             IrqRequest::DisableAll { .. } => state.clear_eventfds(),
             IrqRequest::Assign {
@@ -151,7 +151,7 @@ impl Device for Front {
 
     fn reset(&mut self) -> Result<(), Errno> {
         self.transfer = Transfer::default();
-        self.vdev.lock().reset(ResetCause::Client);
+        self.vdev.lock_settled().reset(ResetCause::Client);
         Ok(())
     }
 
@@ -161,7 +161,7 @@ impl Device for Front {
     }
 
     fn connected(&mut self) {
-        let mut state = self.vdev.lock();
+        let mut state = self.vdev.lock_settled();
         state.connected = true;
         state.composition.record(TraceEvent::Connected);
         // An ADI may have been replaced since the last client.
@@ -180,10 +180,12 @@ impl Device for Front {
     }
 
     fn migration(&mut self) -> Option<&mut dyn Migration> {
+        drop(self.vdev.lock_settled());
         Some(self)
     }
 
     fn dirty_log(&mut self) -> Option<&mut dyn DirtyLog> {
+        drop(self.vdev.lock_settled());
         Some(self)
     }
 }

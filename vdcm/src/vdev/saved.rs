@@ -101,11 +101,15 @@ impl Vdev {
         saved: &DeviceState,
         pages: Option<OwnedFd>,
     ) -> Result<(), StateError> {
-        let Some(pages) = pages else {
-            return self.restore_with(saved, false);
-        };
-        self.restore(saved)?;
-        self.lock().adopt_pages(pages)
+        match pages {
+            None => self.restore_with(saved, false)?,
+            Some(pages) => {
+                self.restore(saved)?;
+                self.lock().adopt_pages(pages)?;
+            }
+        }
+        self.lock().taken_over = true;
+        Ok(())
     }
 
     /// Takes the doorbell pages of a predecessor of this process over, or its ADIs with their pages, in the

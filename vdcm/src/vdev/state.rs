@@ -51,6 +51,8 @@ pub(crate) struct State {
     pub(super) connected: bool,
     /// Set while the client goes on in another process, or will go on here.
     pub(super) handed_over: bool,
+    /// Set from when a predecessor's state was taken over until the device goes on with it.
+    pub(super) taken_over: bool,
     resets: BTreeMap<ResetCause, u64>,
     stray_accesses: u64,
 }
@@ -72,6 +74,7 @@ impl State {
             adis_inherited: false,
             connected: false,
             handed_over: false,
+            taken_over: false,
             resets: BTreeMap::new(),
             stray_accesses: 0,
         }

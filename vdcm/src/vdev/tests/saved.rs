@@ -124,6 +124,28 @@ fn what_adis_have_that_stay_open_is_not_set_by_a_saved_state() {
 }
 
 #[test]
+fn what_a_client_asks_for_after_its_state_was_taken_over_is_done_once_the_device_goes_on() {
+    let saved = saved();
+    let target = Arc::new(running_vdev());
+    target.inherits_adis(true);
+    let mut front = Front::new(target.clone(), Box::new(|| ()));
+    // What the client has is set before that.
+    front.connected();
+    target.take_over(&saved, None).unwrap();
+    let client = std::thread::spawn(move || front.reset().unwrap());
+    // A call that does not wait would end the suspension, also later than this.
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(target.is_suspended());
+    target.go_on().unwrap();
+    assert!(!target.is_suspended());
+    let resets = || target.stats().resets.get("client").copied();
+    assert_eq!(resets(), None);
+    target.hand_over(false);
+    client.join().unwrap();
+    assert_eq!(resets(), Some(1));
+}
+
+#[test]
 fn nothing_of_a_client_that_left_in_an_update_is_there_for_the_next_one() {
     let vdev = Arc::new(running_vdev());
     let kept = Arc::new(AtomicU32::new(0));
