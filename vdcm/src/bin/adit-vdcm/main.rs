@@ -39,6 +39,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
+    // Before a keeper holds the descriptors of all devices, or a worker receives those of its predecessor.
+    descriptors::raise_limit();
     if args.keeper && !args.worker {
         #[cfg(feature = "embedded")]
         args.embedded.nic.clone().setup().check_keepable()?;
@@ -65,7 +67,6 @@ fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Runs the daemon, possibly as the worker of a keeper.
 fn serve(args: &Args, config: Config, keeper: Option<(Worker, Start)>) -> anyhow::Result<()> {
-    descriptors::raise_limit();
     let stop = StopHandle::new()?;
     let signals = service::Signals::catch()?;
     let takes_over = keeper.as_ref().is_some_and(|(_, start)| start.update);
