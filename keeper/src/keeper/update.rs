@@ -126,6 +126,8 @@ impl Keeper {
             Err(error) => {
                 tracing::error!(error = error_chain(&error), "the worker does not start");
                 drop(new);
+                // It may have set the devices up already.
+                self.write_at_death();
                 self.restart(pause)
             }
         }
