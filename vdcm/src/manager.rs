@@ -65,6 +65,8 @@ struct Devices {
     entries: BTreeMap<String, Arc<Entry>>,
     /// The names and sockets of devices that are being created or destroyed.
     reserved: BTreeSet<(String, PathBuf)>,
+    /// The number of devices whose ADIs are being replaced.
+    swaps: usize,
     last_id: u64,
     closed: bool,
     /// Set while they are frozen for a successor of this process, or with its predecessor's state.
@@ -83,6 +85,15 @@ impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         let key = (self.name.clone(), self.socket.clone());
         self.devices.lock().reserved.remove(&key);
+    }
+}
+
+/// The replacement of an ADI of a device, during which devices are not frozen.
+struct Swap<'a>(&'a Mutex<Devices>);
+
+impl Drop for Swap<'_> {
+    fn drop(&mut self) {
+        self.0.lock().swaps -= 1;
     }
 }
 
@@ -371,6 +382,16 @@ impl Manager {
         devices.check_not_frozen()?;
         let entry = devices.entries.get(name).cloned();
         entry.ok_or_else(|| unknown(name))
+    }
+
+    /// The device of this name, whose ADI is going to be replaced.
+    fn begin_swap(&self, name: &str) -> Result<(Arc<Entry>, Swap<'_>), VdevError> {
+        let mut devices = self.devices.lock();
+        devices.check_not_frozen()?;
+        let entry = devices.entries.get(name).cloned();
+        let entry = entry.ok_or_else(|| unknown(name))?;
+        devices.swaps += 1;
+        Ok((entry, Swap(&self.devices)))
     }
 
     /// Reserves the name and the socket of a new device.

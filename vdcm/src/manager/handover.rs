@@ -31,6 +31,9 @@ impl Manager {
             if !devices.reserved.is_empty() {
                 return Err(Unfit::busy("a device is being created or destroyed"));
             }
+            if devices.swaps > 0 {
+                return Err(Unfit::busy("an ADI of a device is being replaced"));
+            }
             devices.frozen = true;
             devices.entries.values().cloned().collect()
         };

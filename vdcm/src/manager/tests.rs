@@ -247,6 +247,21 @@ fn a_failed_creation_leaves_nothing() {
 }
 
 #[test]
+fn devices_are_not_frozen_while_an_adi_is_replaced() {
+    let daemon = daemon();
+    daemon.provider.add(MockAdi::new("a", 1, 2));
+    daemon.manager.create(of(&["a"])).unwrap();
+    let swap = daemon.manager.begin_swap("vdev0").unwrap();
+    assert!(daemon.manager.freeze().is_err());
+    assert!(!daemon.manager.is_frozen());
+    drop(swap);
+    daemon.manager.devices.lock().frozen = true;
+    assert!(daemon.manager.begin_swap("vdev0").is_err());
+    daemon.manager.thaw();
+    drop(daemon.manager.begin_swap("vdev0").unwrap());
+}
+
+#[test]
 fn a_device_whose_adis_were_left_open_and_are_gone_says_so() {
     let daemon = daemon();
     let left = |name, number| MockAdi::new(name, number, 2).members();
