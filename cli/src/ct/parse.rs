@@ -148,11 +148,13 @@ pub(super) fn parse(words: &[String]) -> Result<Request> {
             Key::Command(command) => request.set_command(command, value, &mut reader)?,
             Key::Field(field) => request.set_field(field, value.unwrap_or_default())?,
             Key::Option(option) => {
-                // conntrack(8) takes the next word as well.
-                let value = match option {
-                    Opt::SrcNat | Opt::DstNat | Opt::AnyNat | Opt::LabelDel => {
-                        value.or_else(|| reader.take_word())
+                // Of an optional value, conntrack(8) takes the next word, and ignores one that is joined to
+                // the option.
+                let value = match (option, value) {
+                    (Opt::SrcNat | Opt::DstNat | Opt::AnyNat | Opt::LabelDel, None) => {
+                        reader.take_word()
                     }
+                    (Opt::SrcNat | Opt::DstNat | Opt::AnyNat | Opt::LabelDel, Some(_)) => None,
                     _ => value,
                 };
                 request.set(option, value)?;

@@ -12,7 +12,7 @@ use super::error::{operation, say, Result, INVALID};
 use super::events;
 use super::flow::{Entry, Part};
 use super::options::{Command, Table};
-use super::parse::Request;
+use super::parse::{NatValue, Request};
 use super::print::Printer;
 use super::protocol::Field;
 use super::text::Occasion;
@@ -103,15 +103,32 @@ fn has_kind(request: &Request, connection: &proto::Connection) -> bool {
     is(Field::IcmpType, kind) && is(Field::IcmpCode, code)
 }
 
+/// Reports whether source or destination of a connection are translated, to an address and a port if there is one.
+fn is_translated_to(nat: NatValue, entry: &Entry<'_>) -> bool {
+    let ports = |part| match part {
+        Part::Ports(src, dst) => Some((src, dst)),
+        _ => None,
+    };
+    let before = ports(entry.original.part);
+    let after = ports(entry.reply.part);
+    let is = |end, before: Option<u32>, after: Option<u32>| {
+        nat.is_none_or(|(address, port)| {
+            // conntrack(8) does not find a port that the translation has left as it was.
+            let is_port = |port| after == Some(u32::from(port)) && after != before;
+            address == end && port.is_none_or(is_port)
+        })
+    };
+    let (src, dst) = (before.map(|(src, _)| src), before.map(|(_, dst)| dst));
+    let (reply_src, reply_dst) = (after.map(|(src, _)| src), after.map(|(_, dst)| dst));
+    entry.has_src_nat() && is(entry.reply.dst, src, reply_dst)
+        || entry.has_dst_nat() && is(entry.reply.src, dst, reply_src)
+}
+
 /// Values that the service's filter does not have.
 pub(super) fn passes(request: &Request, connection: &proto::Connection) -> bool {
-    let status = Status::from_bits(connection.status);
-    let has_nat = request.any_nat.is_none_or(|nat| {
-        let entry = Entry::new(connection);
-        let is = |end: std::net::IpAddr| nat.is_none_or(|(address, _)| address == end);
-        status.contains(Status::SRC_NAT) && is(entry.reply.dst)
-            || status.contains(Status::DST_NAT) && is(entry.reply.src)
-    });
+    let has_nat = request
+        .any_nat
+        .is_none_or(|nat| is_translated_to(nat, &Entry::new(connection)));
     let has_label = request.label.is_none_or(|label| !label.has_others);
     let state = request.fields.get(&Field::State);
     let has_state = match &connection.state {
