@@ -296,7 +296,7 @@ fn ready(folder: &Path, pid: u32) -> PathBuf {
     folder.join(format!("ready-{pid}"))
 }
 
-/// What was written at the death of a worker since the last call.
+/// Returns the bytes that were written at the death of a worker since the last call.
 fn last_words(folder: &Path) -> Vec<u8> {
     let path = folder.join("last");
     let words = std::fs::read(&path).unwrap();

@@ -44,7 +44,7 @@ action check_solicitation() {
     checksum.add({ h.network.ipv6.src, h.network.ipv6.dst, 16w0, h.network.ipv6.payload_len, 24w0,
                    PROTO_ICMPV6, h.neighbor });
     if (h.link_address.isValid()) { checksum.add(h.link_address); }
-    // Who has no address yet asks a group, and tells no MAC address.
+    // A host without an address asks a group, and has no option with its MAC address.
     bool is_probe = h.network.ipv6.src == 0;
     m.is_solicitation = h.network.ipv6.hop_limit == 255 && h.neighbor.code == 0 && checksum.get() == 0
         && !(is_probe && (h.link_address.isValid() && h.link_address.type == 1

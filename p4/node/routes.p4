@@ -209,7 +209,8 @@ action age_ipv4() {
     h.network.ipv4.checksum = checksum.get();
 }
 
-// What the routers of a tunnel have marked, is, or it is lost: the sender would not slow down (RFC 6040, 4.2).
+// A packet that routers of a tunnel have marked stays marked, or is dropped: otherwise the sender would not slow down
+// (RFC 6040, 4.2).
 action mark(bit<2> ecn) {
     if (h.network.ipv4.isValid()) {
         checksum.set_state(~h.network.ipv4.checksum);

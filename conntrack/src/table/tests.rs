@@ -205,7 +205,7 @@ fn place_is_made_in_the_buckets_that_are_full() {
     }
 }
 
-/// What a reader may see of a place that changes: the number of no slot, or of one whose connection is in
+/// Places that a reader may see while one changes: the number of no slot, or of one whose connection is in
 /// other buckets. It finds nothing, and that connection does not make room.
 #[test]
 fn an_entry_of_two_connections_is_none() {

@@ -56,7 +56,7 @@ pub struct Tracked {
     pub(super) invalid: Option<Invalid>,
     pub(crate) association: Association,
     pub(crate) rewrite: Option<Rewrite>,
-    /// What a helper changes of the packet; of most packets nothing.
+    /// The changes of a helper to the packet; most packets have none.
     pub(crate) reading: Option<Box<Reading>>,
     pub(super) marks: Marks,
 }
@@ -90,7 +90,7 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// What remains of it with its packet, if anything does.
+    /// The part of it that stays with its packet, if any.
     pub(super) fn of_packet(self) -> Option<Box<Reading>> {
         let is_plain = self.payload.is_none() && self.port.is_none() && self.adjustments.is_none();
         (!is_plain || self.must_drop).then(|| Box::new(self))
