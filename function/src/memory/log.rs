@@ -111,7 +111,7 @@ impl WriteLog {
     /// page. A page of which only a part is within the range stays marked. Not to be called by two
     /// threads at a time.
     ///
-    /// What was written may be copied once all turns that have begun before have ended.
+    /// The pages may be copied once all turns that have begun before have ended.
     pub fn take(&self, range: IovaRange, mut written: impl FnMut(u64, u64)) {
         let end = range.end() - 1;
         for logged in &self.ranges {

@@ -115,7 +115,7 @@ fn report(name: &str, done: Result<(), WorkerError>) {
 }
 
 impl KeptAdis {
-    /// What a store has, and the notes of the previous process.
+    /// The descriptors in a store, and the notes of the previous process.
     #[must_use]
     pub fn new(store: Arc<Store>, notes: &BTreeMap<String, String>) -> Self {
         let own = notes.iter().filter(|(name, _)| name.starts_with(PREFIX));

@@ -61,7 +61,7 @@ pub(super) const MAX_KEPT_IN_ALL: usize = 64 << 10;
 /// The values known at the end of a block.
 struct Ended {
     known: BTreeMap<Slot, Known>,
-    /// Where an extraction has failed, if these are fewer.
+    /// Those known after a failed extraction, if these are fewer.
     failed: Option<BTreeMap<Slot, Known>>,
 }
 

@@ -76,7 +76,7 @@ impl Headers {
     }
 }
 
-/// What a step of a block does to the sets of live slots, from its end to its start.
+/// The effect of a step of a block on the sets of live slots, from its end to its start.
 #[derive(Clone, Copy, Debug)]
 enum Effect {
     Read(SlotRange),

@@ -177,7 +177,7 @@ pub(in crate::p4) mod numbers {
     pub(in crate::p4) const NO_WORD: u64 = 0x2d35_8dcc_aa6c_78a5;
     /// Makes the second factor's start of the seed.
     pub(in crate::p4) const SECOND: u64 = 0xa076_1d64_78bd_642f;
-    /// What the factors' starts grow by with each product.
+    /// The increment of the factors' starts with each product.
     pub(in crate::p4) const STEPS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03];
     /// The last product's factor.
     pub(in crate::p4) const LAST: u64 = 0xd6e8_feb8_6659_fd93;
