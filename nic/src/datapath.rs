@@ -375,7 +375,13 @@ impl Datapath {
         self.fabric.wires.claim();
     }
 
-    /// Closes all wires, for the end of the process: what they have bound is removed.
+    /// Leaves the wires to a successor, until they are claimed again.
+    pub fn release_wires(&mut self) {
+        self.fabric.wires.release();
+    }
+
+    /// Closes all wires, for the end of the process: what they have bound is removed, unless it is left to
+    /// a successor.
     pub fn close_wires(&mut self) {
         self.fabric.wires.close();
     }

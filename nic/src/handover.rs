@@ -160,6 +160,9 @@ impl Freeze {
             }
         };
         shared.freeze();
+        // The successor takes over the clients before it reports that this process may end, which can so notice
+        // the loss of its clients first, and closes its wires then.
+        shared.lock().datapath_mut().release_wires();
         Ok(Self {
             shared: shared.clone(),
             _writes: writes,

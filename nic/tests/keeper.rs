@@ -98,6 +98,18 @@ impl Keeper {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
+    /// Updates it, and waits for the end of the old worker, whose servers end with it.
+    fn update(&mut self) {
+        let old = Pid::from_raw(self.worker).unwrap();
+        self.signal(Signal::HUP);
+        self.next_worker();
+        let until = Instant::now() + TIMEOUT;
+        while rustix::process::test_kill_process(old).is_ok() {
+            assert!(Instant::now() < until, "the old worker does not end");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Stops it, and returns its log.
     fn stop(mut self) -> String {
         self.signal(Signal::TERM);
@@ -393,16 +405,8 @@ fn a_loaded_program_and_its_entries_outlive_an_update() {
         routes.push(control.route(round));
         assert_eq!(control.routes(), routes);
         driver.ring(round.into());
-        let old = Pid::from_raw(keeper.worker).unwrap();
-        keeper.signal(Signal::HUP);
-        keeper.next_worker();
+        keeper.update();
         goes_on(&mut driver, round.into());
-        // Its server goes with it.
-        let until = Instant::now() + TIMEOUT;
-        while rustix::process::test_kill_process(old).is_ok() {
-            assert!(Instant::now() < until, "the old worker does not end");
-            std::thread::sleep(Duration::from_millis(1));
-        }
         control = Control::connect(&folder);
         assert_eq!(control.routes(), routes);
     }
@@ -425,9 +429,10 @@ fn a_wire_keeps_its_socket_in_an_update() {
         std::fs::metadata(path("nic")).unwrap().ino()
     };
     let before = inode();
-    keeper.signal(Signal::HUP);
-    keeper.next_worker();
-    assert_eq!(inode(), before);
+    for _ in 0..3 {
+        keeper.update();
+        assert_eq!(inode(), before);
+    }
     keeper.signal_worker(Signal::KILL);
     keeper.next_worker();
     assert_eq!(inode(), before);
@@ -499,10 +504,12 @@ fn a_wire_outlives_a_successor_that_fails_and_the_loss_of_its_file() {
     }
     for signal in [Signal::HUP, Signal::KILL] {
         match signal {
-            Signal::HUP => keeper.signal(signal),
-            _ => keeper.signal_worker(signal),
+            Signal::HUP => keeper.update(),
+            _ => {
+                keeper.signal_worker(signal);
+                keeper.next_worker();
+            }
         }
-        keeper.next_worker();
         assert!(receives(), "after {signal:?}: {}", keeper.log());
     }
     keeper.stop();

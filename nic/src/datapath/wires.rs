@@ -94,6 +94,13 @@ impl Wires {
         }
     }
 
+    /// Leaves the devices and sockets of all ports to another process.
+    pub(super) fn release(&mut self) {
+        for port in self.wires.iter_mut().filter_map(|w| w.port.as_mut()) {
+            port.release();
+        }
+    }
+
     /// Closes all ports.
     pub(super) fn close(&mut self) {
         for wire in &mut self.wires {

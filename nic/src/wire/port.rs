@@ -83,6 +83,10 @@ pub trait Port: Send {
     /// leaves it as it is.
     fn claim(&mut self) {}
 
+    /// Leaves the device or socket to another process that opens it over the same lifeline: the end of this
+    /// port removes nothing, unless it is [claimed](Self::claim) again.
+    fn release(&mut self) {}
+
     /// The time at which the next frame is due, for ports that replay a capture.
     fn next_due(&self) -> Option<Instant> {
         None

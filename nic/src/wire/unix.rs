@@ -302,6 +302,10 @@ impl Port for Unix {
         self.is_own = true;
     }
 
+    fn release(&mut self) {
+        self.is_own = false;
+    }
+
     fn recv(&mut self, buf: &mut [u8]) -> Result<Option<Received>, RecvError> {
         // With MSG_TRUNC the second number is the datagram's full length.
         let len = match rustix::net::recv(&self.socket, &mut *buf, RecvFlags::TRUNC) {

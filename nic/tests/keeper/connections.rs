@@ -106,8 +106,7 @@ fn connections_and_reserved_ports_outlive_an_update_and_not_a_death() {
             [u32::from(round) + 1, u32::from(round) + 2]
         );
 
-        keeper.signal(Signal::HUP);
-        keeper.next_worker();
+        keeper.update();
         control = client(&address);
         let after = all(&mut control);
         assert!(after.keys().eq(before.keys()), "{after:?} {before:?}");

@@ -151,6 +151,25 @@ fn a_socket_that_was_made_again_and_not_reported_is_made_once_more() {
 }
 
 #[test]
+fn a_port_that_was_released_leaves_the_socket_to_the_next_process() {
+    let (_dir, a, b) = paths();
+    let mut port = Unix::open(&a, &b).unwrap();
+    let lifeline = port.lifeline().unwrap().try_clone_to_owned().unwrap();
+    let peer = UnixDatagram::bind(&b).unwrap();
+    port.release();
+    drop(port);
+    let mut next = Unix::adopt(lifeline, "next", [&a, &b]).unwrap().unwrap();
+    next.claim();
+    peer.send_to(&[3; 60], &a).unwrap();
+    assert_eq!(recv(&mut next), Some(vec![3; 60]));
+    // A successor that fails leaves the port to the process of before.
+    next.release();
+    next.claim();
+    drop(next);
+    assert!(!a.exists());
+}
+
+#[test]
 fn a_port_that_was_not_claimed_leaves_the_socket_to_its_owner() {
     let (_dir, a, b) = paths();
     let mut port = Unix::open(&a, &b).unwrap();
