@@ -95,6 +95,8 @@ pub struct Keeper {
     notes: BTreeMap<String, String>,
     /// The number of messages by which a worker in use has changed what a next one starts with.
     changes: u64,
+    /// Set by a request for an update that comes while a worker starts: that one may be an older version.
+    update_follows: bool,
     last_id: WorkerId,
 }
 
@@ -113,6 +115,7 @@ impl Keeper {
             kept: BTreeMap::new(),
             notes: BTreeMap::new(),
             changes: 0,
+            update_follows: false,
             last_id: 0,
         }
     }
@@ -161,6 +164,10 @@ impl Keeper {
     fn oversee(&mut self, worker: &mut Process) -> bool {
         let mut pause = FIRST_PAUSE;
         loop {
+            if std::mem::take(&mut self.update_follows) {
+                // Behind the end of a worker, if that has been noticed. The receiver is this keeper's own.
+                let _ = self.sender.send(Event::Signal(SIGHUP));
+            }
             // The sender is this keeper's own, too: there is always one.
             let Ok(event) = self.events.recv() else {
                 return false;
@@ -348,7 +355,10 @@ impl Keeper {
                         false => goal,
                     }));
                 }
-                Ok(Event::Signal(SIGHUP)) => tracing::info!("an update is under way already"),
+                Ok(Event::Signal(SIGHUP)) => {
+                    tracing::info!("a worker is being started already: an update follows");
+                    self.update_follows = true;
+                }
                 Ok(Event::Signal(signal)) => {
                     // The caller's loop ends for it, once the devices are in order.
                     return Err(KeeperError::Signal(signal));

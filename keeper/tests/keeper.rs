@@ -113,7 +113,7 @@ impl Workload for Load {
     }
     fn freeze(&mut self) -> Result<Frozen, Unfit> {
         self.obey("freezes");
-        if self.folder.join("busy").exists() {
+        if meets(&self.folder, "busy") {
             return Err(Unfit::busy("busy"));
         }
         if self.folder.join("unfit").exists() {
@@ -140,16 +140,29 @@ impl Workload for Load {
     }
 }
 
+/// Returns whether the test wants an obstacle, and marks it as met.
+fn meets(folder: &Path, obstacle: &str) -> bool {
+    let is_there = folder.join(obstacle).exists();
+    if is_there {
+        std::fs::write(met(folder, obstacle), "").unwrap();
+    }
+    is_there
+}
+
+/// The mark of an obstacle that a worker has met.
+fn met(folder: &Path, obstacle: &str) -> PathBuf {
+    folder.join(format!("met-{obstacle}"))
+}
+
 /// The process of a worker.
 fn worker(folder: &Path) {
     let (worker, start) = Worker::begin().unwrap();
-    if folder.join("broken").exists() {
+    if meets(folder, "broken") {
         // A new version that does not start.
         std::process::exit(3);
     }
-    while start.update && folder.join("slow").exists() {
+    while start.update && meets(folder, "slow") {
         // A new version that takes its time.
-        std::fs::write(folder.join("prepares"), "").unwrap();
         std::thread::sleep(Duration::from_millis(2));
     }
     assert_eq!(
@@ -198,7 +211,7 @@ fn worker(folder: &Path) {
     if begin == Begin::TakeOver {
         let (state, fds) = worker.state().unwrap();
         frozen.store(true, Ordering::SeqCst);
-        if folder.join("late").exists() {
+        if meets(folder, "late") {
             // A new version that does not take over.
             std::process::exit(3);
         }
@@ -350,16 +363,20 @@ fn a_client_stays_connected_whatever_happens_to_workers() {
 
     // Updates that fail at three places.
     for obstacle in ["broken", "busy", "late"] {
+        let met = met(folder.path(), obstacle);
         let obstacle = folder.path().join(obstacle);
         std::fs::write(&obstacle, "").unwrap();
         signal(itself, Signal::HUP);
-        // Whatever the update has come to meanwhile.
-        for _ in 0..100 {
+        // However far the update has come meanwhile.
+        let until = Instant::now() + Duration::from_secs(20);
+        while !met.exists() {
+            assert!(Instant::now() < until, "{} is not met", obstacle.display());
             assert_eq!((client.read(PID), client.read(KEPT)), (third, 8));
-            std::thread::sleep(Duration::from_millis(4));
+            std::thread::sleep(Duration::from_millis(1));
         }
         std::fs::remove_file(&obstacle).unwrap();
         client.goes_on();
+        assert_eq!((client.read(PID), client.read(KEPT)), (third, 8));
     }
     client.write(KEPT, 9);
     signal(itself, Signal::HUP);
@@ -389,14 +406,29 @@ fn a_client_stays_connected_whatever_happens_to_workers() {
         client.write(KEPT, 9);
     }
 
-    // It hangs while the new one is prepared. The client does not wait for that one.
+    // The program file is replaced once more while a new worker is prepared, which may be of the one before.
+    let is_prepared = |folder: &Path| {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !met(folder, "slow").exists() {
+            assert!(Instant::now() < until, "no new worker");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        std::fs::remove_file(met(folder, "slow")).unwrap();
+    };
     std::fs::write(folder.path().join("slow"), "").unwrap();
     signal(itself, Signal::HUP);
-    let until = Instant::now() + Duration::from_secs(20);
-    while !folder.path().join("prepares").exists() {
-        assert!(Instant::now() < until, "no new worker");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    is_prepared(folder.path());
+    signal(itself, Signal::HUP);
+    std::fs::remove_file(folder.path().join("slow")).unwrap();
+    last = client.next_worker(last);
+    last = client.next_worker(last);
+    assert_eq!(client.read(KEPT), 9);
+
+    // It hangs while the new one is prepared. The client does not wait for that one.
+    let _ = std::fs::remove_file(met(folder.path(), "slow"));
+    std::fs::write(folder.path().join("slow"), "").unwrap();
+    signal(itself, Signal::HUP);
+    is_prepared(folder.path());
     signal(last, Signal::STOP);
     last = client.next_worker(last);
     assert_eq!(client.read(KEPT), 0);
