@@ -66,6 +66,7 @@ use crate::{
         SfNum, //
     },
     instance::InstanceId,
+    irq_lock::IrqLock,
     messages::{
         self,
         AdiLayout,
@@ -138,7 +139,7 @@ pub(crate) struct Adi {
     #[pin]
     attachment: Mutex<Option<Attachment>>,
     #[pin]
-    triggers: Mutex<Triggers>,
+    triggers: IrqLock<Triggers>,
     #[pin]
     user: Mutex<Option<Arc<dyn AdiUser>>>,
 }
@@ -316,7 +317,7 @@ impl Adi {
         }
     }
 
-    /// Handles an interrupt of vector `vector`.
+    /// Handles an interrupt of vector `vector`, also in interrupt context.
     pub(crate) fn signal(&self, vector: AdiVector) {
         self.trigger(Trigger::Vector(vector));
     }

@@ -25,6 +25,7 @@ mod eventfd;
 mod ids;
 mod instance;
 mod irq;
+mod irq_lock;
 mod listener;
 mod mailbox;
 mod mdev;

@@ -16,15 +16,14 @@ use kernel::{
     dma::Coherent,
     dma_read,
     dma_write,
-    new_mutex,
+    irq::ThreadedIrqReturn,
     prelude::*,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        Arc,
-        Mutex, //
+        Arc, //
     }, //
 };
 use zerocopy::IntoBytes;
@@ -39,11 +38,17 @@ use crate::{
         CauseRingId,
         MsixVector, //
     },
-    irq::IrqThread, //
+    irq::IrqHandler,
+    irq_lock::{
+        new_irq_lock,
+        IrqLock, //
+    }, //
 };
 
 /// Entries of a ring; the device holds back causes that do not fit.
 const MAX_LEN: u32 = 1024;
+/// Entries that one interrupt handles in interrupt context. The thread handles more.
+const MAX_AT_ONCE: u32 = 64;
 
 /// A cause ring and its MSI-X vector.
 #[pin_data]
@@ -56,7 +61,7 @@ pub(crate) struct CauseRing {
     /// The entries, followed by the driver's head index.
     memory: Coherent<[u64]>,
     #[pin]
-    reader: Mutex<CauseReader>,
+    reader: IrqLock<CauseReader>,
     /// Entries about ADIs that do not exist, or with an unknown reason.
     strays: Atomic<u64>,
 }
@@ -84,7 +89,7 @@ impl CauseRing {
                 vector,
                 len,
                 memory,
-                reader <- new_mutex!(reader),
+                reader <- new_irq_lock!(reader),
                 strays: Atomic::new(0),
             }),
             GFP_KERNEL,
@@ -119,38 +124,101 @@ impl CauseRing {
         self.strays.load(Relaxed)
     }
 
-    /// Dispatches the entries of the ring, at most as many as it has, so that a device that writes
-    /// endlessly cannot block this thread.
-    fn poll(&self) -> Result {
+    /// Returns the next entry, if there is one and it is `wanted`: it is consumed then.
+    fn next(&self, wanted: impl FnOnce(CauseEntry) -> bool) -> Result<Next> {
         let mut reader = self.reader.lock();
-        for _ in 0..self.len {
-            let value: u64 = dma_read!(self.memory, [try: reader.index() as usize]);
-            let Some(entry) = reader.take(u64::from_le(value)) else {
-                break;
-            };
-            self.dispatch(entry);
+        let value: u64 = dma_read!(self.memory, [try: reader.index() as usize]);
+        let mut after = *reader;
+        let Some(entry) = after.take(u64::from_le(value)) else {
+            return Ok(Next::None);
+        };
+        if !wanted(entry) {
+            return Ok(Next::Unwanted);
         }
+        *reader = after;
+        Ok(Next::Entry(entry))
+    }
+
+    /// Reports to the device how far the ring was read.
+    fn write_head(&self) -> Result {
+        let reader = self.reader.lock();
         let head = u64::from(reader.index()).to_le();
         dma_write!(self.memory, [try: self.len as usize], head);
         Ok(())
     }
 
-    fn dispatch(&self, entry: CauseEntry) {
-        let adi = self.adis.get(AdiId(entry.adi_id()));
-        match (adi, entry.reason()) {
-            (Some(adi), cause_reason::INTERRUPT) => adi.signal(AdiVector(entry.vector())),
-            (Some(adi), cause_reason::FAULT) => self.adis.handle_fault(&adi),
-            _ => {
-                self.strays.fetch_add(1, Relaxed);
+    /// Signals interrupts of ADIs; returns true if the ring has no other entries.
+    fn signal(&self) -> Result<bool> {
+        let mut is_read = false;
+        for _ in 0..MAX_AT_ONCE {
+            match self.next(|entry| entry.reason() == cause_reason::INTERRUPT)? {
+                Next::Entry(entry) => self.dispatch(entry),
+                Next::Unwanted => break,
+                Next::None => {
+                    is_read = true;
+                    break;
+                }
             }
+        }
+        self.write_head()?;
+        Ok(is_read)
+    }
+
+    /// Dispatches the entries of the ring, at most as many as it has, so that a device that writes
+    /// endlessly cannot block this thread.
+    fn poll(&self) -> Result {
+        for _ in 0..self.len {
+            let Next::Entry(entry) = self.next(|_| true)? else {
+                break;
+            };
+            self.dispatch(entry);
+        }
+        self.write_head()
+    }
+
+    /// Handles an entry; one about an interrupt, without sleeping.
+    fn dispatch(&self, entry: CauseEntry) {
+        let id = AdiId(entry.adi_id());
+        let is_known = match entry.reason() {
+            cause_reason::INTERRUPT => self.adis.signal(id, AdiVector(entry.vector())),
+            cause_reason::FAULT => {
+                let adi = self.adis.get(id);
+                adi.inspect(|adi| self.adis.handle_fault(adi)).is_some()
+            }
+            _ => false,
+        };
+        if !is_known {
+            self.strays.fetch_add(1, Relaxed);
         }
     }
 }
 
-impl IrqThread for CauseRing {
+/// The result of reading a ring.
+enum Next {
+    /// An entry, which was consumed.
+    Entry(CauseEntry),
+    /// An entry that was not wanted, and stays.
+    Unwanted,
+    /// No entry.
+    None,
+}
+
+impl IrqHandler for CauseRing {
+    /// Interrupts of ADIs are signalled at once, which saves their users the time of another thread.
+    fn handle(&self) -> ThreadedIrqReturn {
+        match self.signal() {
+            Ok(false) => ThreadedIrqReturn::WakeThread,
+            // Both fail only when nothing is left to handle: the ring's indexes are in range, and the
+            // registers exist until the function is unbound.
+            Ok(true) | Err(_) => {
+                let _ = self.control.arm(self.vector);
+                ThreadedIrqReturn::Handled
+            }
+        }
+    }
+
     fn run(&self) {
-        // Both fail only when nothing is left to handle: the ring's indexes are in range, and the
-        // registers exist until the function is unbound.
+        // As above.
         let _ = self.poll();
         let _ = self.control.arm(self.vector);
     }

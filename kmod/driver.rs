@@ -30,7 +30,7 @@ use crate::{
     },
     irq::{
         self,
-        IrqThread,
+        IrqHandler,
         ThreadedIrq, //
     },
     mdev,
@@ -72,7 +72,7 @@ impl Drop for Running {
 /// Handler of the mailbox's vector: drains unsolicited messages.
 struct MailboxIrq(Arc<ControlPlane>);
 
-impl IrqThread for MailboxIrq {
+impl IrqHandler for MailboxIrq {
     fn run(&self) {
         self.0.drain_mailbox();
         // Fails only once the function is unbound.

@@ -9,6 +9,7 @@
 #include <linux/iommu.h>
 #include <linux/kmemleak.h>
 #include <linux/mm.h>
+#include <linux/spinlock.h>
 /* No header for drivers, but the group of a device is opaque without it. */
 #include <../drivers/vfio/vfio.h>
 
@@ -17,6 +18,24 @@
 void adit_dma_rmb(void)
 {
 	dma_rmb();
+}
+
+unsigned long adit_spin_lock_irqsave(spinlock_t *lock)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	return flags;
+}
+
+bool adit_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags)
+{
+	return spin_trylock_irqsave(lock, *flags);
+}
+
+void adit_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
+{
+	spin_unlock_irqrestore(lock, flags);
 }
 
 /* Marks a mapping as device registers: not cached, and without struct pages. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! MSI-X vectors, each with a threaded handler.
+//! MSI-X vectors, each with a handler that may continue in a thread.
 //!
 //! [`kernel::irq`] requires an `IrqVector`, which [`kernel::pci`] provides for the first and the
 //! last vector only; this module is for those between.
@@ -9,6 +9,7 @@ use adit_bindings as bindings;
 use kernel::{
     device::Bound,
     error::to_result,
+    irq::ThreadedIrqReturn,
     pci,
     prelude::*,
     sync::Arc, //
@@ -31,19 +32,25 @@ pub(crate) fn alloc_vectors(pdev: &pci::Device<Bound>, max: u32) -> Result<u32> 
 }
 
 /// Handler of a vector.
-pub(crate) trait IrqThread: Send + Sync + 'static {
-    /// Runs in its own thread, once for one or more interrupts.
+pub(crate) trait IrqHandler: Send + Sync + 'static {
+    /// Handles an interrupt, in interrupt context, as far as that must not sleep. The default leaves
+    /// everything to the thread.
+    fn handle(&self) -> ThreadedIrqReturn {
+        ThreadedIrqReturn::WakeThread
+    }
+
+    /// Runs in its own thread, once for one or more interrupts that have woken it.
     fn run(&self);
 }
 
 /// A vector and its handler. Dropping it waits until the handler has returned; that must be before
 /// the device is unbound, which frees the vectors.
-pub(crate) struct ThreadedIrq<T: IrqThread> {
+pub(crate) struct ThreadedIrq<T: IrqHandler> {
     irq: u32,
     handler: Arc<T>,
 }
 
-impl<T: IrqThread> ThreadedIrq<T> {
+impl<T: IrqHandler> ThreadedIrq<T> {
     /// Requests the interrupt of `vector` of `pdev`, with `handler`.
     pub(crate) fn new(
         pdev: &pci::Device<Bound>,
@@ -56,14 +63,14 @@ impl<T: IrqThread> ThreadedIrq<T> {
         to_result(irq)?;
         // CAST: not negative, checked above.
         let irq = irq as u32;
-        // SAFETY: The thread function gets the cookie, a pointer to the handler, which `handler`
-        // keeps alive until `drop()` has freed the interrupt. The name is static.
+        // SAFETY: Both functions get the cookie, a pointer to the handler, which `handler` keeps
+        // alive until `drop()` has freed the interrupt. The name is static.
         to_result(unsafe {
             bindings::request_threaded_irq(
                 irq,
-                None,
+                Some(primary::<T>),
                 Some(thread::<T>),
-                bindings::IRQF_ONESHOT as usize,
+                0,
                 name.as_char_ptr(),
                 Arc::as_ptr(&handler).cast_mut().cast(),
             )
@@ -72,7 +79,7 @@ impl<T: IrqThread> ThreadedIrq<T> {
     }
 }
 
-impl<T: IrqThread> Drop for ThreadedIrq<T> {
+impl<T: IrqHandler> Drop for ThreadedIrq<T> {
     fn drop(&mut self) {
         // SAFETY: `new()` requested this interrupt with this cookie. Once this returns, the handler
         // is not running and will not run again.
@@ -83,7 +90,19 @@ impl<T: IrqThread> Drop for ThreadedIrq<T> {
 /// # Safety
 ///
 /// `handler` is the cookie of `ThreadedIrq::<T>::new()`.
-unsafe extern "C" fn thread<T: IrqThread>(
+unsafe extern "C" fn primary<T: IrqHandler>(
+    _irq: c_int,
+    handler: *mut c_void,
+) -> bindings::irqreturn_t {
+    // SAFETY: By the function's requirement, and the handler lives until the interrupt is freed.
+    // CAST: the values of `enum irqreturn`.
+    unsafe { &*handler.cast::<T>() }.handle() as bindings::irqreturn_t
+}
+
+/// # Safety
+///
+/// `handler` is the cookie of `ThreadedIrq::<T>::new()`.
+unsafe extern "C" fn thread<T: IrqHandler>(
     _irq: c_int,
     handler: *mut c_void,
 ) -> bindings::irqreturn_t {

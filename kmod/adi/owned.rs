@@ -35,6 +35,7 @@ use crate::{
         AdiId,
         CauseRingId, //
     },
+    irq_lock::new_irq_lock,
     messages::{
         self,
         AdiLayout,
@@ -95,7 +96,7 @@ impl OwnedAdi {
                 faults: Atomic::new(0),
                 acknowledged: Atomic::new(0),
                 attachment <- new_mutex!(Some(attachment)),
-                triggers <- new_mutex!(triggers),
+                triggers <- new_irq_lock!(triggers),
                 user <- new_mutex!(None),
             }? Error),
             GFP_KERNEL,

@@ -5,7 +5,10 @@
 use kernel::{
     new_mutex,
     prelude::*,
-    rbtree::RBTree,
+    rbtree::{
+        RBTree,
+        RBTreeNode, //
+    },
     sync::{
         atomic::{
             Atomic,
@@ -28,7 +31,12 @@ use crate::{
     errno::eproto,
     ids::{
         AdiId,
+        AdiVector,
         Pasid, //
+    },
+    irq_lock::{
+        new_irq_lock,
+        IrqLock, //
     },
     listener::Listener, //
 };
@@ -38,7 +46,7 @@ use crate::{
 pub(crate) struct AdiTable {
     /// ADIs that the device has, by id: for looking up the ADI of a cause entry.
     #[pin]
-    present: Mutex<RBTree<AdiId, Arc<Adi>>>,
+    present: IrqLock<RBTree<AdiId, Arc<Adi>>>,
     /// ADIs that have an owner, by PASID: a reset removes none of them.
     #[pin]
     owned: Mutex<RBTree<Pasid, Arc<Adi>>>,
@@ -61,7 +69,7 @@ impl AdiTable {
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                present <- new_mutex!(RBTree::new()),
+                present <- new_irq_lock!(RBTree::new()),
                 owned <- new_mutex!(RBTree::new()),
                 creation <- new_mutex!(()),
                 loss <- new_mutex!(()),
@@ -78,6 +86,13 @@ impl AdiTable {
         self.present.lock().get(&id).cloned()
     }
 
+    /// Handles an interrupt of an ADI, also in interrupt context; returns false without such an ADI.
+    pub(crate) fn signal(&self, id: AdiId, vector: AdiVector) -> bool {
+        let adis = self.present.lock();
+        // No reference is taken: its drop might be the last one, which sleeps.
+        adis.get(&id).inspect(|adi| adi.signal(vector)).is_some()
+    }
+
     /// Returns the groups of ADIs.
     pub(crate) fn groups(&self) -> &Groups {
         &self.groups
@@ -85,10 +100,12 @@ impl AdiTable {
 
     /// Returns the number of ADIs and the total number of their queue pairs.
     pub(crate) fn usage(&self) -> (u64, u64) {
-        let adis = self.present.lock();
-        adis.values().fold((0, 0), |(count, pairs), adi| {
-            (count + 1, pairs + u64::from(adi.layout().queue_pairs))
-        })
+        let (mut count, mut pairs) = (0, 0);
+        self.for_each(|adi| {
+            count += 1;
+            pairs += u64::from(adi.layout().queue_pairs);
+        });
+        (count, pairs)
     }
 
     /// Sets or removes the listener to faults and to the loss of the device. One that is removed is
@@ -175,12 +192,20 @@ impl AdiTable {
     /// Adds an ADI that the device has. Fails with `EPROTO` if the device has assigned its id
     /// twice: one owner would receive the events of another.
     pub(super) fn insert(&self, adi: &Arc<Adi>) -> Result {
+        let node = RBTreeNode::new(adi.id(), adi.clone(), GFP_KERNEL)?;
         let mut adis = self.present.lock();
-        if adis.get(&adi.id()).is_some() {
-            return Err(eproto());
+        let is_taken = adis.get(&adi.id()).is_some();
+        // Nothing is replaced.
+        let unused = match is_taken {
+            true => Some(node),
+            false => adis.insert(node),
+        };
+        drop(adis);
+        drop(unused);
+        match is_taken {
+            true => Err(eproto()),
+            false => Ok(()),
         }
-        adis.try_create_and_insert(adi.id(), adi.clone(), GFP_KERNEL)?;
-        Ok(())
     }
 
     /// Adds an ADI that has an owner now.
@@ -206,7 +231,7 @@ impl AdiTable {
             let same = adis
                 .get(&adi.id())
                 .is_some_and(|other| Arc::ptr_eq(other, adi));
-            same.then(|| adis.remove(&adi.id())).flatten()
+            same.then(|| adis.remove_node(&adi.id())).flatten()
         };
         drop(removed);
     }
