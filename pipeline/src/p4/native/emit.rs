@@ -3,22 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use adit_p4_frontend::ir::{self, Cmp, Inst, Op, Program, Slot};
+use adit_p4_frontend::ir::{Cmp, Inst, Op, Slot};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I64, I64X2};
 use cranelift_codegen::ir::{AliasRegion, Block, FuncRef, InstBuilder, MemFlags, Value};
 use cranelift_frontend::{FunctionBuilder, Switch};
 
 use super::context::at;
-use super::graph::{Graph, Slots};
+use super::ends::{Ended, Ends, Known};
+use super::graph::Graph;
 use super::inline::{Inlined, Node};
-use super::liveness::Headers;
+use super::source::Source;
 use super::verbatim::Verbatim;
 use crate::p4::bits::mask;
 use crate::p4::effects::{Effects, SlotRange};
-use crate::p4::externs::{self, Order};
-use crate::p4::fields::Flat;
-use crate::p4::tables::{is_direct_counter, learns, may_suspend, Places, Plan, Table};
 
 /// References to the helpers in a function.
 pub(super) struct Helpers {
@@ -42,139 +40,6 @@ const MAX_LIMBS: u32 = 32;
 
 /// The same for zeros, which are stored in pairs, and only where they are live.
 const MAX_ZEROS: u32 = 512;
-
-/// The known value of a slot, and whether it differs from memory.
-#[derive(Clone, Copy)]
-pub(super) struct Known {
-    value: Value,
-    is_new: bool,
-    /// Set if it is the constant 0.
-    is_zero: bool,
-}
-
-/// Maximum number of values known at the end of a block that are kept for the blocks behind it.
-const MAX_KEPT: usize = 1024;
-
-/// The same of all ends of a function.
-pub(super) const MAX_KEPT_IN_ALL: usize = 64 << 10;
-
-/// The values known at the end of a block.
-struct Ended {
-    known: BTreeMap<Slot, Known>,
-    /// Those known after a failed extraction, if these are fewer.
-    failed: Option<BTreeMap<Slot, Known>>,
-}
-
-impl Ended {
-    /// Keeps those of slots that are read later; none if these are too many: their blocks load them.
-    fn keep(&mut self, is_live: impl Fn(Slot) -> bool) {
-        for known in std::iter::once(&mut self.known).chain(&mut self.failed) {
-            known.retain(|slot, _| is_live(*slot));
-            if known.len() > MAX_KEPT {
-                known.clear();
-            }
-        }
-    }
-
-    /// The number of values.
-    fn len(&self) -> usize {
-        self.known.len() + self.failed.as_ref().map_or(0, BTreeMap::len)
-    }
-}
-
-/// The ends of blocks that others are still to be translated behind.
-#[derive(Default)]
-struct Ends {
-    /// By block, with the number of blocks behind it that are still to be translated.
-    ends: BTreeMap<usize, (Ended, usize)>,
-    /// The number of values that are kept, and the largest that it has been.
-    kept: usize,
-    most: usize,
-}
-
-impl Ends {
-    fn add(&mut self, block: usize, mut ended: Ended, behind: usize) {
-        if behind > 0 {
-            if self.kept + ended.len() > MAX_KEPT_IN_ALL {
-                ended.keep(|_| false);
-            }
-            self.kept += ended.len();
-            self.most = self.most.max(self.kept);
-            self.ends.insert(block, (ended, behind));
-        }
-    }
-
-    /// Notes that a block behind others is being translated.
-    fn release(&mut self, before: &[usize]) {
-        for block in before {
-            if let Some((ended, behind)) = self.ends.get_mut(block) {
-                *behind -= 1;
-                if *behind == 0 {
-                    self.kept -= ended.len();
-                    self.ends.remove(block);
-                }
-            }
-        }
-    }
-}
-
-/// The inputs that are constant during a program's translation.
-pub(super) struct Source<'p> {
-    pub(super) program: &'p Program,
-    /// The program's calls, if some have machine code.
-    pub(super) calls: Vec<externs::Call>,
-    pub(super) layouts: &'p [Flat],
-    /// The packed layouts of the tables' keys.
-    pub(super) plans: Vec<Plan>,
-    /// The places of tables in memory, where the code looks up itself.
-    pub(super) places: Vec<Option<Places>>,
-    /// Slots that are never written.
-    pub(super) constants: Slots,
-    pub(super) headers: Headers,
-    /// The index of the error `PacketTooShort`.
-    pub(super) too_short: u32,
-}
-
-impl Source<'_> {
-    /// Returns whether a call gives the packet to a connection tracker.
-    pub(super) fn is_track(&self, call: u32) -> bool {
-        let call = self.calls.get(call as usize);
-        call.is_some_and(externs::Call::is_track)
-    }
-
-    /// Returns whether a lookup in a table may suspend.
-    pub(super) fn may_suspend(&self, table: u32) -> bool {
-        may_suspend(&self.program.tables[table as usize])
-    }
-
-    /// Returns whether packets add entries to a table.
-    pub(super) fn learns(&self, table: u32) -> bool {
-        learns(&self.program.tables[table as usize])
-    }
-
-    /// Returns whether an object is a table's direct counter.
-    pub(super) fn has_direct_counter(&self, table: &ir::Table, object: usize) -> bool {
-        let counter = ir::Constant::Object(object as u32);
-        let mut properties = table.properties.iter();
-        properties.any(|(name, value)| is_direct_counter(name) && *value == counter)
-    }
-
-    /// The offset of a field of a table, from the first table on: the engine has one table for each that
-    /// the program declares.
-    pub(super) fn table_offset(&self, table: u32, field: usize) -> i32 {
-        assert!(
-            (table as usize) < self.program.tables.len(),
-            "no table {table}"
-        );
-        (table as usize * size_of::<Table>() + field) as i32
-    }
-
-    /// Returns whether packets execute a call in their order.
-    fn is_in_turn(&self, call: u32) -> bool {
-        let call = self.calls.get(call as usize);
-        call.is_some_and(|call| call.order() == Order::Packets)
-    }
-}
 
 /// The translation of one function.
 pub(super) struct Translator<'t, 'f> {
@@ -233,7 +98,7 @@ impl Translator<'_, '_> {
         let mut ends = Ends::default();
         for (n, block) in self.graph.blocks.iter().enumerate() {
             self.b.switch_to_block(self.blocks[n]);
-            self.known = self.inherited(n, &ends);
+            self.known = ends.inherited(n, self.graph, self.code);
             ends.release(&block.before);
             if block.is_reached {
                 self.block(n);
@@ -253,40 +118,6 @@ impl Translator<'_, '_> {
         }
         self.b.seal_all_blocks();
         ends.most
-    }
-
-    /// The values known at the start of a block: those that are known at the ends of all blocks before it
-    /// are one value, which they have from a block that is before all of them. Values known at the end of a
-    /// block have been stored if they are live.
-    fn inherited(&self, n: usize, ends: &Ends) -> BTreeMap<Slot, Known> {
-        let mut ways = self.graph.blocks[n].before.iter().flat_map(|before| {
-            let (Ended { known, failed }, _) = &ends.ends[before];
-            let last = &self.code.nodes[self.graph.blocks[*before].nodes.end - 1];
-            let (goes_on, fails) = match (last, failed) {
-                (Node::Parse { to, .. }, Some(_)) => {
-                    let next = self.graph.at[self.graph.blocks[*before].nodes.end] as usize;
-                    (next == n, self.graph.at[*to as usize] as usize == n)
-                }
-                _ => (true, false),
-            };
-            let failed = failed.as_ref().filter(|_| fails);
-            goes_on.then_some(known).into_iter().chain(failed)
-        });
-        let Some(first) = ways.next() else {
-            return BTreeMap::new();
-        };
-        let mut inherited = first.clone();
-        for other in ways {
-            inherited.retain(|slot, known| {
-                other
-                    .get(slot)
-                    .is_some_and(|other| other.value == known.value)
-            });
-        }
-        inherited
-            .values_mut()
-            .for_each(|known| known.is_new = false);
-        inherited
     }
 
     /// Dispatches to the beginning or to a resume block.

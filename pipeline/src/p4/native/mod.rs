@@ -15,6 +15,8 @@ mod counts;
 #[cfg(feature = "jit")]
 mod emit;
 #[cfg(feature = "jit")]
+mod ends;
+#[cfg(feature = "jit")]
 mod externs;
 #[cfg(feature = "jit")]
 mod graph;
@@ -30,6 +32,8 @@ mod lookup;
 mod module;
 #[cfg(feature = "jit")]
 mod packet;
+#[cfg(feature = "jit")]
+mod source;
 #[cfg(feature = "jit")]
 mod verbatim;
 #[cfg(feature = "jit")]

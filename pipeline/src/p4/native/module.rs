@@ -10,11 +10,12 @@ use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{default_libcall_names, FuncId, Linkage, Module};
 
 use super::context::{applied_word, end, Bridge, Context, GOING_ON};
-use super::emit::{Helpers, Source, Translator};
+use super::emit::{Helpers, Translator};
 use super::graph::{Graph, Slots};
 use super::helpers;
 use super::inline::{Inlined, Node};
 use super::liveness::Headers;
+use super::source::Source;
 use super::verbatim::Verbatim;
 use super::{Begin, Borders, Leave, Ran, Untranslated, Waiting};
 use crate::p4::effects::Effects;
@@ -457,7 +458,7 @@ mod tests {
     use adit_p4_frontend::source::NoIncludes;
     use adit_p4_frontend::{compile, Options};
 
-    use super::super::emit::MAX_KEPT_IN_ALL;
+    use super::super::ends::MAX_KEPT_IN_ALL;
     use crate::p4::engine::Blocks;
 
     /// A control plane may load a program with many fields that are known at the ends of many blocks.

@@ -7,7 +7,8 @@ use cranelift_codegen::ir::types::{I16, I32, I64, I8};
 use cranelift_codegen::ir::{AliasRegion, Block, InstBuilder, MemFlags, Value};
 
 use super::context::{at, REJECTED};
-use super::emit::{in_frame, Source, Translator};
+use super::emit::{in_frame, Translator};
+use super::source::Source;
 use super::verbatim::Copied;
 use crate::p4::effects::Effects;
 use crate::p4::fields::Words;
