@@ -270,8 +270,14 @@ impl Blocks {
 /// Returns whether the checksum that is still to be computed is that of a packet inside of the input which
 /// a pass leaves: the transport header is behind all that the pass has parsed or removed.
 fn remains_pending(input: &Input<'_>, inner: &Sent<'_>) -> bool {
+    is_pending_behind(input, inner.payload_offset)
+}
+
+/// Returns whether the transport header whose checksum is still to be computed is behind so many bytes of
+/// the input.
+fn is_pending_behind(input: &Input<'_>, offset: usize) -> bool {
     let start = input.pending_checksum.map(usize::from);
-    start.is_some_and(|start| start >= inner.payload_offset)
+    start.is_some_and(|start| start >= offset)
 }
 
 /// Sends the answer to a packet that the program rejects back to the port that it came from.
@@ -322,12 +328,17 @@ fn answer_behind(
     bytes.clear();
     let (in_front, front) = pass.data.split_at(offset.min(pass.data.len()));
     bytes.extend_from_slice(in_front);
+    // Sums of what is in a tunnel are not known, unless one is still to be computed: then its field has a part
+    // of it only, and there is nothing to verify.
+    let is_pending = match pass.number {
+        0 => is_pending_behind(input, offset),
+        _ => pass.is_pending,
+    };
     let packet = Rejected {
         port: input.port,
         front,
         length: pass.round.length().saturating_sub(offset),
-        // Those of what is in a tunnel are not known.
-        checksums_verified: false,
+        checksums_verified: is_pending,
         rejection: scratch.local.rejection,
     };
     let kind = at

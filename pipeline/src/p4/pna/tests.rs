@@ -13,6 +13,7 @@ use crate::p4::replication::CloneSession;
 use crate::p4::tables::{Action, Entry};
 use crate::p4::trace::{Event, MAX_TRACE};
 use crate::p4::{Engine, Worker};
+use crate::testing::{ip_frame, l4};
 
 /// Builds a program that parses two bytes; its parser has the states `states`, and `parsers` are
 /// declared before it.
@@ -173,6 +174,57 @@ fn the_checksum_of_what_was_inside_may_be_still_to_be_computed() {
                 ..Input::new(7, &data)
             };
             assert_eq!(sent(&mut worker, &input).0, port, "{pending_checksum:?}");
+        }
+    }
+}
+
+/// It is answered when it is refused, though the field has no right sum yet.
+#[test]
+fn what_was_inside_is_answered_while_its_checksum_is_still_to_be_computed() {
+    let program = program(
+        "",
+        "state start {
+            m.is_again = istd.recirculated;
+            transition select(istd.recirculated) { true: accept; false: outer; }
+        }
+        state outer { pkt.extract(h.first); transition accept; }",
+        "if (is_answer()) {
+            send_to_port((PortId_t) 1);
+        } else if (m.is_again) {
+            reject_behind(RejectReason_t.REFUSED, 0, 0, 0);
+        } else if (h.first.value == 0) {
+            reject_behind(RejectReason_t.REFUSED, 0, 0, 1);
+        } else {
+            h.first.setInvalid();
+            recirculate_inner();
+        }",
+    );
+    let (client, service) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+    let mut datagram = l4(17, 1000, 53, &[]);
+    datagram[6..].copy_from_slice(&[0x12, 0x34]);
+    let inner = ip_frame((client, service), 17, &datagram);
+    for mut worker in workers(&program) {
+        // In the first pass, and once it is out.
+        for first in [0, 1] {
+            let data = [&[first], &inner[..]].concat();
+            for (pending_checksum, is_answered) in
+                [(Some(35), true), (Some(0), false), (None, false)]
+            {
+                let input = Input {
+                    checksums_verified: true,
+                    pending_checksum,
+                    ..Input::new(7, &data)
+                };
+                let mut answers = 0;
+                worker.process(0, &[input], &mut |_, output| match output {
+                    Output::Sent(sent) => {
+                        assert_eq!((sent.kind, sent.port), (SentKind::Answer, 1));
+                        answers += 1;
+                    }
+                    Output::Dropped(reason) => assert_eq!(reason, DropReason::Rejected),
+                });
+                assert_eq!(answers == 1, is_answered, "{first} {pending_checksum:?}");
+            }
         }
     }
 }
