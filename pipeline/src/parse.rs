@@ -332,12 +332,13 @@ impl Parsed {
                 8
             }
             kind => {
+                let len = (usize::from(ext[1]) + 1) * 8;
                 self.rerouted |= match kind {
                     proto::ROUTING => ext[3] != 0,
-                    proto::DEST_OPTIONS => true,
+                    proto::DEST_OPTIONS => ext.get(2..len).is_none_or(may_have_home_address),
                     _ => false,
                 };
-                (usize::from(ext[1]) + 1) * 8
+                len
             }
         };
         self.need(front, at, len)?;
@@ -378,6 +379,24 @@ fn is_extension(next: u8) -> bool {
         next,
         HOP_BY_HOP | ROUTING | FRAGMENT | DEST_OPTIONS | MOBILITY
     )
+}
+
+/// Returns whether options may have a home address (RFC 6275, 6.3): those that are malformed may.
+fn may_have_home_address(mut options: &[u8]) -> bool {
+    const PAD1: u8 = 0;
+    const HOME_ADDRESS: u8 = 0xc9;
+    loop {
+        options = match *options {
+            [] => return false,
+            [HOME_ADDRESS, ..] => return true,
+            [PAD1, ref rest @ ..] => rest,
+            [_, len, ref rest @ ..] => match rest.get(usize::from(len)..) {
+                Some(rest) => rest,
+                None => return true,
+            },
+            [_] => return true,
+        };
+    }
 }
 
 fn fragment(offset: u16, more: bool) -> Fragment {

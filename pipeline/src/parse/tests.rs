@@ -102,13 +102,24 @@ fn ipv6_extension_headers() {
     );
     f[65] = 1; // one segment left
     assert!(parse(&f).rerouted);
-    // Destination options may hold a home address.
+    // Destination options may hold a home address, of which the transport checksum is.
     f.splice(54..62, [60, 0, 1, 4, 0, 0, 0, 0]);
     f[65] = 0;
     f.splice(62..86, [17, 0, 1, 4, 0, 0, 0, 0]);
     f[19] -= 16;
     let p = parse(&f);
-    assert_eq!((p.l4, p.rerouted), (L4::Udp, true));
+    assert_eq!((p.l4, p.rerouted), (L4::Udp, false));
+    for options in [
+        [0xc9, 4, 0, 0, 0, 0],
+        [0, 0, 1, 0, 0xc9, 0],
+        // Malformed.
+        [1, 5, 0, 0, 0, 0],
+        [1, 3, 0, 0, 0, 1],
+    ] {
+        f[64..70].copy_from_slice(&options);
+        let p = parse(&f);
+        assert_eq!((p.l4, p.rerouted), (L4::Udp, true), "{options:?}");
+    }
 }
 
 #[test]
