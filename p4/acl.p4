@@ -4,17 +4,51 @@
 
 #include <adit.p4>
 #include <adit_headers.p4>
+#include <adit_ipv6.p4>
 
 struct metadata_t {
-    network_t        network;
-    bit<1>           from_wire;
-    PNA_MeterColor_t color;
+    network_t         network;
+    // Behind the extension headers of IPv6, which leave as they came.
+    bit<8>            protocol;
+    bool              is_extended;
+    ipv6_extensions_t extensions;
+    ipv6_chain_t      chain;
+    bit<1>            from_wire;
+    PNA_MeterColor_t  color;
 }
 
 parser FilterParser(packet_in pkt, out network_headers_t h, inout metadata_t m,
                     in pna_main_parser_input_metadata_t istd) {
     state start {
         NetworkParser.apply(pkt, h, m.network);
+        transition select(h.ipv6.isValid(), h.ipv6.next_header) {
+            (true, PROTO_HOP_BY_HOP): extensions;
+            (true, PROTO_ROUTING): extensions;
+            (true, PROTO_FRAGMENT): extensions;
+            (true, PROTO_AUTHENTICATION): extensions;
+            (true, PROTO_DESTINATION): extensions;
+            default: accept;
+        }
+    }
+    state extensions {
+        m.is_extended = true;
+        Ipv6ExtensionsParser.apply(pkt, h.ipv6.next_header, m.extensions, m.chain);
+        transition select(m.chain.is_later_fragment, m.chain.protocol) {
+            (0, PROTO_TCP): tcp;
+            (0, PROTO_UDP): udp;
+            default: accept;
+        }
+    }
+    state tcp {
+        pkt.extract(h.tcp);
+        m.network.src_port = h.tcp.src_port;
+        m.network.dst_port = h.tcp.dst_port;
+        transition accept;
+    }
+    state udp {
+        pkt.extract(h.udp);
+        m.network.src_port = h.udp.src_port;
+        m.network.dst_port = h.udp.dst_port;
         transition accept;
     }
 }
@@ -73,7 +107,7 @@ control FilterControl(inout network_headers_t h, inout metadata_t m, in pna_main
             istd.input_port: ternary;
             h.ipv6.src: ternary;
             h.ipv6.dst: ternary;
-            h.ipv6.next_header: ternary;
+            m.protocol: ternary @name("h.ipv6.next_header");
             m.network.src_port: range;
             m.network.dst_port: range;
             h.tcp.flags: ternary;
@@ -93,6 +127,7 @@ control FilterControl(inout network_headers_t h, inout metadata_t m, in pna_main
             ipv4_rules.apply();
             rules4.count();
         } else if (h.ipv6.isValid()) {
+            m.protocol = m.is_extended ? m.chain.protocol : h.ipv6.next_header;
             ipv6_rules.apply();
             rules6.count();
         } else {
@@ -103,7 +138,18 @@ control FilterControl(inout network_headers_t h, inout metadata_t m, in pna_main
 
 control FilterDeparser(packet_out pkt, in network_headers_t h, in metadata_t m,
                        in pna_main_output_metadata_t ostd) {
-    apply { pkt.emit(h); }
+    apply {
+        pkt.emit(h.ethernet);
+        pkt.emit(h.vlan);
+        pkt.emit(h.ipv4);
+        pkt.emit(h.ipv4_options);
+        pkt.emit(h.ipv6);
+        if (m.is_extended) {
+            pkt.emit(m.extensions);
+        }
+        pkt.emit(h.tcp);
+        pkt.emit(h.udp);
+    }
 }
 
 PNA_NIC(FilterParser(), FilterControl(), FilterDeparser()) main;

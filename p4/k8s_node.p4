@@ -4,6 +4,7 @@
 
 #include <adit.p4>
 #include <adit_headers.p4>
+#include <adit_ipv6.p4>
 #include <adit_quic.p4>
 #include "node/types.p4"
 #include "node/parser.p4"
@@ -104,7 +105,7 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
         bool is_multicast = h.network.ethernet.dst[40:40] == 1;
         bool has_ports = h.network.tcp.isValid() || h.network.udp.isValid() || h.sctp.isValid();
         if (istd.parser_error != error.NoError && !m.is_payload_reached) {
-            drop(VERDICT_MALFORMED);
+            drop(m.is_extended ? VERDICT_EXTENSIONS : VERDICT_MALFORMED);
             return;
         }
 
@@ -137,7 +138,8 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
         } else {
             m.src = h.network.ipv6.src;
             m.dst = h.network.ipv6.dst;
-            m.protocol = h.network.ipv6.next_header;
+            // Extension headers hide nothing: in keys there is what follows them.
+            m.protocol = m.is_extended ? m.chain.protocol : h.network.ipv6.next_header;
         }
         m.from = m.src;
         m.from_port = m.network.src_port;
@@ -324,7 +326,8 @@ control NodeControl(inout headers_t h, inout metadata_t m, in pna_main_input_met
             return;
         }
         if (is_invalid) {
-            if (m.network.is_later_fragment == 1 || is_ipv4 && h.network.ipv4.flags & 1 != 0) {
+            if (m.network.is_later_fragment == 1 || m.chain.is_fragment == 1
+                    || is_ipv4 && h.network.ipv4.flags & 1 != 0) {
                 drop(VERDICT_FRAGMENT);
             } else {
                 drop(VERDICT_INVALID);

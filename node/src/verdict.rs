@@ -56,6 +56,7 @@ verdicts! {
     33 NOT_ROUTED "it is for no router, and comes from a port that is not switched";
     34 TOO_BIG "it is too big for its next hop, and may not be fragmented";
     35 CONGESTED "a router has marked the packet of its tunnel, and its sender reads no marks";
+    36 EXTENSIONS "it has too many or too long extension headers of IPv6, or ends in them or in the header behind them";
 }
 
 impl Verdict {

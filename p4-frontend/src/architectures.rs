@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::syntax::ast::{DeclKind, Direction, ExprKind, Program, TypeKind};
 
 /// The names that a program can include.
-pub const FILES: [&str; 9] = [
+pub const FILES: [&str; 10] = [
     "core.p4",
     "pna.p4",
     "dpdk/pna.p4",
@@ -16,6 +16,7 @@ pub const FILES: [&str; 9] = [
     "v1model.p4",
     "adit.p4",
     "adit_headers.p4",
+    "adit_ipv6.p4",
     "adit_quic.p4",
 ];
 
@@ -24,6 +25,7 @@ const V1MODEL: &str = include_str!("../../p4/include/v1model.p4");
 const PNA: &str = include_str!("../../p4/include/pna.p4");
 const ADIT: &str = include_str!("../../p4/include/adit.p4");
 const HEADERS: &str = include_str!("../../p4/include/adit_headers.p4");
+const IPV6: &str = include_str!("../../p4/include/adit_ipv6.p4");
 const QUIC: &str = include_str!("../../p4/include/adit_quic.p4");
 
 /// The architecture a program is written for, and the form of PNA that `#include <pna.p4>` selects.
@@ -168,6 +170,7 @@ impl Form {
             .text(),
             "adit.p4" => ADIT.to_owned(),
             "adit_headers.p4" => HEADERS.to_owned(),
+            "adit_ipv6.p4" => IPV6.to_owned(),
             "adit_quic.p4" => QUIC.to_owned(),
             _ => return None,
         };

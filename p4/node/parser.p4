@@ -88,7 +88,49 @@ parser NodeParser(packet_in pkt, out headers_t h, inout metadata_t m,
         transition select(h.network.ipv6.next_header) {
             PROTO_SCTP: sctp;
             PROTO_ICMPV6: icmpv6;
-            PROTO_HOP_BY_HOP: hop_by_hop;
+            PROTO_HOP_BY_HOP: extensions;
+            PROTO_ROUTING: extensions;
+            PROTO_FRAGMENT: extensions;
+            PROTO_AUTHENTICATION: extensions;
+            PROTO_DESTINATION: extensions;
+            default: accept;
+        }
+    }
+    // A later fragment has no ports. Tunnels do not begin here: their peers send no extension headers.
+    state extensions {
+        m.is_extended = true;
+        Ipv6ExtensionsParser.apply(pkt, h.network.ipv6.next_header, h.extensions, m.chain);
+        m.network.is_later_fragment = m.chain.is_later_fragment;
+        transition select(m.network.is_later_fragment, m.chain.protocol) {
+            (0, PROTO_TCP): tcp;
+            (0, PROTO_UDP): udp;
+            (0, PROTO_SCTP): sctp;
+            (0, PROTO_ICMPV6): extended_icmpv6;
+            default: accept;
+        }
+    }
+    state tcp {
+        pkt.extract(h.network.tcp);
+        m.network.src_port = h.network.tcp.src_port;
+        m.network.dst_port = h.network.tcp.dst_port;
+        transition accept;
+    }
+    state udp {
+        pkt.extract(h.network.udp);
+        m.network.src_port = h.network.udp.src_port;
+        m.network.dst_port = h.network.udp.dst_port;
+        transition select(h.network.udp.dst_port) {
+            PORT_HTTPS: quic;
+            quic_ports: quic;
+            default: accept;
+        }
+    }
+    // Multicast listeners' messages come behind hop-by-hop options (the router alert). Solicitations are not
+    // answered here.
+    state extended_icmpv6 {
+        transition select(pkt.lookahead<bit<8>>()) {
+            130 .. 137: untracked;
+            143: untracked;
             default: accept;
         }
     }
@@ -99,15 +141,6 @@ parser NodeParser(packet_in pkt, out headers_t h, inout metadata_t m,
         transition accept;
     }
     // Multicast listeners and neighbor discovery (RFC 2710, 3810, 4861) have no connections.
-    // Listeners' messages come behind hop-by-hop options of 8 bytes (the router alert).
-    state hop_by_hop {
-        bit<72> options = pkt.lookahead<bit<72>>();
-        transition select(options[71:64], options[63:56], options[7:0]) {
-            (PROTO_ICMPV6, 0, 130 .. 132): untracked;
-            (PROTO_ICMPV6, 0, 143): untracked;
-            default: accept;
-        }
-    }
     state icmpv6 {
         transition select(pkt.lookahead<bit<8>>(), h.network.ipv6.payload_len) {
             (ICMPV6_NEIGHBOR_SOLICITATION, 24): solicitation;
@@ -137,5 +170,32 @@ parser NodeParser(packet_in pkt, out headers_t h, inout metadata_t m,
 
 control NodeDeparser(packet_out pkt, in headers_t h, in metadata_t m,
                      in pna_main_output_metadata_t ostd) {
-    apply { pkt.emit(h); }
+    apply {
+        pkt.emit(h.bridge);
+        if (h.outer_ethernet.isValid()) {
+            pkt.emit(h.outer_ethernet);
+            pkt.emit(h.outer_ipv4);
+            pkt.emit(h.outer_ipv6);
+            pkt.emit(h.outer_udp);
+            pkt.emit(h.outer_vxlan);
+            pkt.emit(h.outer_geneve);
+        }
+        pkt.emit(h.network.ethernet);
+        pkt.emit(h.network.vlan);
+        pkt.emit(h.network.ipv4);
+        pkt.emit(h.network.ipv4_options);
+        pkt.emit(h.network.ipv6);
+        if (h.extensions.first.isValid()) {
+            pkt.emit(h.extensions);
+        }
+        pkt.emit(h.network.tcp);
+        pkt.emit(h.network.udp);
+        pkt.emit(h.sctp);
+        pkt.emit(h.arp);
+        pkt.emit(h.neighbor);
+        pkt.emit(h.link_address);
+        pkt.emit(h.vxlan);
+        pkt.emit(h.geneve);
+        pkt.emit(h.geneve_options);
+    }
 }

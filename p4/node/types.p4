@@ -10,7 +10,6 @@ const bit<16> ENCAP_BYTES = 50;
 const bit<16> ENCAP6_BYTES = 70;
 // IPv6's minimum MTU, which every link has: nothing of at most this length is looked up.
 const bit<16> MIN_MTU = 1280;
-const bit<8>  PROTO_HOP_BY_HOP = 0;
 const bit<8>  PROTO_SCTP = 132;
 const bit<8>  ICMPV6_NEIGHBOR_SOLICITATION = 135;
 const bit<8>  ICMPV6_NEIGHBOR_ADVERTISEMENT = 136;
@@ -46,6 +45,8 @@ const verdict_t VERDICT_NOT_COMMITTED = 32; // see `commits`
 const verdict_t VERDICT_NOT_ROUTED = 33;   // for no router, from a port that is not switched
 const verdict_t VERDICT_TOO_BIG = 34;      // for its next hop, and not to be fragmented
 const verdict_t VERDICT_CONGESTED = 35;    // marked by a router in its tunnel, and its sender reads no marks
+const verdict_t VERDICT_EXTENSIONS = 36;   // too many extension headers of IPv6, one that is too long, or the packet
+                                           // ends in them or in the header behind them
 
 // Why a source is translated, as a key of `snat`.
 typedef bit<2> snat_reason_t;
@@ -122,6 +123,7 @@ header sctp_h {
     bit<32> checksum;
 }
 
+// In the order of their places in a packet, but for the extension headers, which follow the IPv6 header.
 struct headers_t {
     bridge_h          bridge;
     // Around a packet that leaves through a tunnel.
@@ -132,6 +134,7 @@ struct headers_t {
     vxlan_h           outer_vxlan;
     geneve_h          outer_geneve;
     network_headers_t network;
+    ipv6_extensions_t extensions;
     sctp_h            sctp;
     arp_h             arp;
     neighbor_h        neighbor;
@@ -154,6 +157,8 @@ struct flow_t {
 // Addresses are those of IPv6; IPv4's are ::ffff:a.b.c.d (RFC 4291, 2.5.5.2).
 struct metadata_t {
     network_t         network;
+    bool              is_extended;     // has extension headers of IPv6
+    ipv6_chain_t      chain;           // what they say
     bool              is_payload_reached;
     quic_t            quic;
     bit<16>           length;
@@ -171,7 +176,7 @@ struct metadata_t {
     bit<1>            is_switched;     // what is not routed goes to the layer 2 stage
     ipv6_t            src;             // as the packet was received
     ipv6_t            dst;
-    bit<8>            protocol;
+    bit<8>            protocol;        // behind extension headers
     ipv6_t            from;            // as it leaves
     bit<16>           from_port;
     ipv6_t            to;
