@@ -285,8 +285,8 @@ impl Script {
 }
 
 /// Takes bytes from the end of the packet (`trim=N`), or changes its last one (`bad`): the
-/// checksum is of the packet before. `options=HEX` are IPv4's options. `hops=N` is its time to live, or hop
-/// limit. `whole`: routers may not fragment it.
+/// checksum is of the packet before. `options=HEX` are IPv4's options, `extensions=N,N` are extension headers of
+/// IPv6. `hops=N` is its time to live, or hop limit. `whole`: routers may not fragment it.
 fn damage(packet: &mut Vec<u8>, line: &Line<'_>) -> Result<()> {
     if line.has("bad") {
         if let Some(last) = packet.last_mut() {
@@ -297,6 +297,10 @@ fn damage(packet: &mut Vec<u8>, line: &Line<'_>) -> Result<()> {
     if let Some(text) = line.value("options") {
         ensure!(is_v4, "`options' are IPv4's");
         insert_options(packet, text)?;
+    }
+    if let Some(text) = line.value("extensions") {
+        ensure!(!is_v4, "`extensions' are IPv6's");
+        insert_extensions(packet, text)?;
     }
     if line.value("hops").is_some() {
         packet[if is_v4 { 8 } else { 7 }] = line.number("hops", 0)?;
@@ -339,6 +343,32 @@ fn insert_options(packet: &mut Vec<u8>, text: &str) -> Result<()> {
     packet[2..4].copy_from_slice(&length.to_be_bytes());
     packet.splice(20..20, octets);
     fill_header_checksum(packet);
+    Ok(())
+}
+
+/// Inserts extension headers behind an IPv6 header: options without any, a route whose end is reached, the header
+/// of a datagram that is whole, and an authentication header.
+fn insert_extensions(packet: &mut Vec<u8>, text: &str) -> Result<()> {
+    let mut next = packet[6];
+    let mut headers = Vec::new();
+    for kind in text.rsplit(',') {
+        let kind: u8 = kind.parse().context("extensions=N,N")?;
+        let mut header = match kind {
+            // Padding.
+            0 | 60 => vec![next, 0, 1, 4, 0, 0, 0, 0],
+            43 => vec![next, 0, 0, 0, 0, 0, 0, 0],
+            44 => vec![next, 0, 0, 0, 0, 0, 0, 7],
+            51 => [&[next, 4], &[0; 22][..]].concat(),
+            _ => bail!("{kind} is none of the extension headers 0, 43, 44, 51 and 60"),
+        };
+        header.append(&mut headers);
+        headers = header;
+        next = kind;
+    }
+    packet[6] = next;
+    let length = (packet.len() - 40 + headers.len()) as u16;
+    packet[4..6].copy_from_slice(&length.to_be_bytes());
+    packet.splice(40..40, headers);
     Ok(())
 }
 
@@ -385,8 +415,23 @@ mod tests {
     }
 
     #[test]
+    fn extension_headers_follow_the_header_of_ipv6() {
+        let line = "> udp len=1 extensions=0,51,60";
+        let trace = parse("test", line, Family::V6).unwrap().unwrap();
+        let Some(Step::Packet(packet)) = trace.steps.first() else {
+            panic!("{:?}", trace.steps);
+        };
+        let bytes = &packet.bytes;
+        let kinds = [bytes[6], bytes[40], bytes[48], bytes[72]];
+        assert_eq!(kinds, [0, 51, 60, 17]);
+        assert_eq!(bytes.len(), 40 + 8 + 24 + 8 + 9);
+        assert_eq!(usize::from(bytes[5]), bytes.len() - 40);
+    }
+
+    #[test]
     fn invalid_lines_are_named() {
         for line in [
+            "> udp extensions=60",
             "> udp options=0",
             "> udp options=0x",
             "> udp options=010101",
