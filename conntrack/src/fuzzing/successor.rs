@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::tracker::{NewConnection, NewExpectation, NewProto, TcpFlags};
-use crate::{Connection, ConnectionRef, Cursor, ProtoInfo, Time, Tracker};
+use crate::{Connection, ConnectionRef, Cursor, ProtoInfo, Status, Time, Tracker};
 
 /// A tracker with all that `old` has, for which no packet makes a difference.
 pub(crate) fn successor(old: &Tracker, now: Time) -> Tracker {
@@ -57,6 +57,7 @@ fn copy_of(one: &Connection) -> NewConnection {
     NewConnection {
         zone: one.zone,
         status: one.status,
+        was_expected: one.status.contains(Status::EXPECTED),
         mark: one.mark,
         label: one.label,
         proto: match one.proto {

@@ -356,7 +356,6 @@ impl Tracker {
             proto: effects.state_changed,
             ..Changes::default()
         };
-        let is_expected = data.master().is_some();
         if effects.refresh.is_some() || effects.kill {
             data.counters[direction as usize].count(headers.end);
         }
@@ -411,7 +410,7 @@ impl Tracker {
         } else if must_move {
             self.table.rearm(connection);
         }
-        tracked.state = state_of(status, direction, is_expected);
+        tracked.state = state_of(status, direction);
         tracked.association = if effects.kill {
             Association::Ended(direction)
         } else {

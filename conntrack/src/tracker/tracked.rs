@@ -205,7 +205,7 @@ impl Tracked {
 
 /// The state of a packet of a connection with `status` before it (`ovs_ct_update_key` in
 /// `net/openvswitch/conntrack.c`).
-pub(super) fn state_of(status: Status, direction: Direction, is_expected: bool) -> CtState {
+pub(super) fn state_of(status: Status, direction: Direction) -> CtState {
     let mut state = CtState::TRACKED;
     state |= match direction {
         Direction::Reply => CtState::REPLY | CtState::ESTABLISHED,
@@ -213,7 +213,8 @@ pub(super) fn state_of(status: Status, direction: Direction, is_expected: bool) 
         Direction::Original if status.contains(Status::EXPECTED) => CtState::RELATED,
         Direction::Original => CtState::NEW,
     };
-    if is_expected {
+    // Open vSwitch keeps it for as long as the connection is there, which may be longer than the one that expected it.
+    if status.contains(Status::EXPECTED) {
         state |= CtState::RELATED;
     }
     state | nat_state(status, direction)

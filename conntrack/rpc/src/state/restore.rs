@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use adit_conntrack::{
-    ConnectionRef, ExpectError, ExpectFunction, Internals, SequenceAdjustment, Time, Tracker,
+    ConnectionRef, ExpectError, ExpectFunction, Internals, SequenceAdjustment, Status, Time,
+    Tracker,
 };
 use prost::Message;
 
@@ -177,7 +178,7 @@ impl Restoring {
                 }
             }
             if left.len() == before {
-                // The master has ended: the kernel, too, forgets it then.
+                // The master has ended. The connection stays an expected one, as it does in Linux.
                 for (number, saved) in left {
                     let id = saved.connection.as_ref().map_or(0, |one| one.id);
                     let created = self.create(tracker, clock, now, (number, &saved), None)?;
@@ -203,6 +204,7 @@ impl Restoring {
         let new = new_connection(message, clock.start_date());
         let mut new = new.map_err(|error| StateError::Value(number, error))?;
         new.master = master;
+        new.was_expected = new.status.contains(Status::EXPECTED);
         new.internals = self.not_understood.read(number, &saved.internals)?;
         if let [one, other] = saved.adjustments[..] {
             new.adjustments = Some([one, other].map(|one| SequenceAdjustment {

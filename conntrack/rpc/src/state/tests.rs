@@ -17,6 +17,8 @@ use adit_conntrack::{
 use super::*;
 use crate::Clock;
 
+mod expected;
+
 struct At(u64);
 
 impl Clock for At {

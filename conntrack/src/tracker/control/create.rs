@@ -41,8 +41,11 @@ pub struct NewConnection {
     pub proto: NewProto,
     /// The timeout policy.
     pub policy: PolicyId,
-    /// The connection that expected this one.
+    /// The connection that expected this one, if it is there.
     pub master: Option<ConnectionRef>,
+    /// Reports whether this is the copy of an expected connection: it is one also when the connection that expected
+    /// it has ended ([`Status::EXPECTED`], of which a control plane has no say).
+    pub was_expected: bool,
     /// The helper, if it is one for the connection's protocol and address family.
     pub helper: Option<Helper>,
     /// Packets and bytes of both directions.
@@ -70,6 +73,7 @@ impl NewConnection {
             proto: NewProto::None,
             policy: PolicyId::default(),
             master: None,
+            was_expected: false,
             helper: None,
             counters: Default::default(),
             start: None,
@@ -191,7 +195,7 @@ impl Tracker {
                 ..Extension::default()
             }));
         }
-        if new.master.is_some() {
+        if new.master.is_some() || new.was_expected {
             pending.status |= Status::EXPECTED;
         }
         if new.adjustments.is_some() {
