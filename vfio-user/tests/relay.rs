@@ -16,6 +16,7 @@ use adit_vfio_user::relay::{source, IntroductionError, Lost, PassedClients, Rela
 use adit_vfio_user::testing::{shared_memory, ScratchDevice, CONFIG, MSIX};
 use adit_vfio_user::{wire, Config, Errno, Server, StopHandle};
 use common::{eventfd, Client};
+use rustix::event::{poll, PollFd, PollFlags};
 use zerocopy::IntoBytes;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -240,6 +241,23 @@ fn a_message_that_was_with_the_worker_is_answered() {
     drop(theirs);
     assert_eq!(client.reply().unwrap()[16..], [0; 4]);
     assert!(fixture.lost.recv_timeout(TIMEOUT).is_ok());
+}
+
+#[test]
+fn the_death_of_a_worker_is_noticed_while_a_client_is_introduced_to_it() {
+    let fixture = Fixture::start();
+    let worker = fixture.connect(ScratchDevice::new());
+    let _client = Client::negotiated(&fixture.path);
+    worker.die();
+    assert_eq!(fixture.lost.recv_timeout(TIMEOUT), Ok(Lost::Gone));
+    let (ours, theirs) = source().unwrap();
+    fixture.relay.connect(ours);
+    // The client's connection has come, and nobody takes it.
+    let mut passed = [PollFd::new(&theirs, PollFlags::IN)];
+    poll(&mut passed, None).unwrap();
+    drop(theirs);
+    // Not a worker that does not answer, for which another one would be killed.
+    assert_eq!(fixture.lost.recv_timeout(TIMEOUT), Ok(Lost::Gone));
 }
 
 #[test]

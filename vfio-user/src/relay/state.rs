@@ -192,6 +192,8 @@ impl<'a> State<'a> {
             Errno::PIPE | Errno::CONNRESET => Lost::Gone.into(),
             errno => io("sendmsg")(errno),
         })?;
+        // The worker's end is the worker's alone: it is closed when that dies, whether it has received it or not.
+        drop(theirs);
         let patient = Config {
             message_timeout: REPLY_TIMEOUT,
             ..self.relay.config.clone()
