@@ -195,7 +195,7 @@ impl Keeper {
                     }
                     let cause = status.map_or("unknown".to_owned(), |status| status.to_string());
                     tracing::error!(pid = worker.pid(), "the worker has died: {cause}");
-                    self.write_at_death();
+                    self.after_death();
                     if worker.started.elapsed() > SHORT_LIFE {
                         pause = FIRST_PAUSE;
                     } else {
@@ -244,7 +244,7 @@ impl Keeper {
                 Err(error @ KeeperError::Signal(_)) => return Err(error),
                 Err(error) => {
                     tracing::error!(error = error_chain(&error), "the worker does not start");
-                    self.write_at_death();
+                    self.after_death();
                     std::thread::sleep(*pause);
                     *pause = (*pause * 2).min(LAST_PAUSE);
                 }
@@ -279,7 +279,13 @@ impl Keeper {
         Ok(())
     }
 
-    /// Writes to the kept descriptors what is to be written when a worker has died.
+    /// Ends what outlives a worker that has died: writes to the kept descriptors what is to be written then. The
+    /// clients are told that their devices are in reset only after that.
+    fn after_death(&self) {
+        self.write_at_death();
+        self.relays.worker_ended();
+    }
+
     fn write_at_death(&self) {
         for (name, kept) in &self.kept {
             let Some(AtDeath { offset, bytes }) = &kept.at_death else {

@@ -11,11 +11,12 @@
 //!   `FDSTORE=1`): files of doorbell pages, TAP devices, sockets;
 //! - named notes, short texts, for what a worker must know of its predecessor after a crash.
 //!
-//! *A worker that dies*, however it does, is started again. Until then the relays answer as functions
+//! *A worker that dies*, however it does, is started again. Once it has ended the relays answer as functions
 //! in reset do, and the new worker's devices begin with the state after power-on: a driver sees a
 //! reset of the device. Restarts are delayed if workers die soon. A device that does not end with the worker
 //! would access memory that the driver takes back meanwhile; so a descriptor can be kept with bytes that the
-//! keeper writes to it when a worker has died ([`AtDeath`]), such as a message by which the device stops.
+//! keeper writes to it when a worker has died ([`AtDeath`]), such as a message by which the device stops; before that
+//! no relay says that the device is in reset.
 //!
 //! *An update* ([`SIGHUP`](self#signals)) starts the same command again, whose file may have been
 //! replaced. The new worker prepares itself next to the old one, and gets a copy of what may be large of its

@@ -128,6 +128,11 @@ impl Relays {
         self.each(|handle| handle.revert(TIMEOUT));
     }
 
+    /// Answers in place of the worker, which has ended, and with it all accesses to the clients' memory.
+    pub(crate) fn worker_ended(&self) {
+        self.each(RelayHandle::worker_ended);
+    }
+
     fn each(&self, act: impl Fn(&RelayHandle)) {
         self.relays.values().for_each(|(handle, _)| act(handle));
     }

@@ -48,6 +48,10 @@ pub use worker::{source, PassedClients};
 /// The time within which a worker must answer a message. QEMU waits for five seconds.
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// The time within which a worker that was given up should have ended. The client's messages wait for that, and
+/// are answered then nevertheless: together with [`REPLY_TIMEOUT`] this is less than QEMU waits.
+pub const END_TIMEOUT: Duration = Duration::from_millis(800);
+
 /// The reason why a relay gives up its worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Lost {
@@ -92,6 +96,7 @@ pub enum IntroductionError {
 /// An order to a relay, carried out between two messages.
 enum Order {
     Connect(OwnedFd),
+    Ended,
     Pause(SyncSender<()>),
     Switch(OwnedFd, SyncSender<Result<(), IntroductionError>>),
     Commit(SyncSender<()>),
@@ -175,6 +180,12 @@ impl RelayHandle {
     /// introduced to it, and goes on even if the worker refuses some of what it has set up.
     pub fn connect(&self, source: OwnedFd) {
         self.order(Order::Connect(source));
+    }
+
+    /// Has the relay answer in place of a worker that it has given up, which has ended, and with it all accesses
+    /// to the memory of its clients.
+    pub fn worker_ended(&self) {
+        self.order(Order::Ended);
     }
 
     /// Stops the relay between two messages; the client's messages wait in its socket. Returns false

@@ -7,16 +7,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::mpsc::{channel, Receiver};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_vfio_user::handover::{InheritedFds, SentFds};
 use adit_vfio_user::header::{Command, Header};
 use adit_vfio_user::migration::MigrationSupport;
-use adit_vfio_user::relay::{source, IntroductionError, Lost, PassedClients, Relay, RelayHandle};
+use adit_vfio_user::relay::{
+    source, IntroductionError, Lost, PassedClients, Relay, RelayHandle, END_TIMEOUT,
+};
 use adit_vfio_user::testing::{shared_memory, ScratchDevice, CONFIG, MSIX};
 use adit_vfio_user::{wire, Config, Errno, Server, StopHandle};
 use common::{eventfd, Client};
-use rustix::event::{poll, PollFd, PollFlags};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use zerocopy::IntoBytes;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -179,6 +181,7 @@ fn a_client_survives_its_worker() {
     assert_eq!(read(&mut client, 0, 8), Ok([1; 4]));
     worker.die();
     assert_eq!(fixture.lost.recv_timeout(TIMEOUT), Ok(Lost::Gone));
+    fixture.relay.worker_ended();
 
     // A function in reset.
     assert_eq!(read(&mut client, 0, 8), Ok([0; 4]));
@@ -207,6 +210,50 @@ fn a_client_survives_its_worker() {
     assert_eq!(device.clients, 1);
     let stats = fixture.relay.stats();
     assert_eq!((stats.introduced(), stats.connections()), (1, 1));
+}
+
+#[test]
+fn a_client_waits_for_the_end_of_a_lost_worker_and_no_longer() {
+    for is_known in [true, false] {
+        let fixture = Fixture::start();
+        let worker = fixture.connect(ScratchDevice::new());
+        let mut client = Client::negotiated(&fixture.path);
+        map(&mut client, 0x1000, &shared_memory(1 << 16)).unwrap();
+        let since = Instant::now();
+        worker.die();
+        assert_eq!(fixture.lost.recv_timeout(TIMEOUT), Ok(Lost::Gone));
+        let unmap = wire::DmaUnmap {
+            argsz: 24,
+            flags: 0,
+            address: 0x1000,
+            size: 0x1000,
+        };
+        let message = adit_vfio_user::fuzzing::message(9, Command::DmaUnmap, 0, unmap.as_bytes());
+        client.send(&message);
+        // Its process, or a device that outlives it, may still write to the window.
+        let moment = Timespec::try_from(Duration::from_millis(50)).unwrap();
+        let mut reply = [PollFd::new(&client.stream, PollFlags::IN)];
+        let early = poll(&mut reply, Some(&moment)) != Ok(0);
+        assert!(!early || since.elapsed() >= END_TIMEOUT);
+        if is_known {
+            fixture.relay.worker_ended();
+        }
+        client.reply().unwrap();
+        assert_eq!(read(&mut client, 0, 8), Ok([0; 4]));
+    }
+}
+
+#[test]
+fn a_worker_that_has_ended_is_not_waited_for() {
+    let fixture = Fixture::start();
+    let worker = fixture.connect(ScratchDevice::new());
+    let mut client = Client::negotiated(&fixture.path);
+    write(&mut client, 0, 8, [1; 4]).unwrap();
+    // The end is known before it is noticed.
+    fixture.relay.worker_ended();
+    assert_eq!(fixture.lost.recv_timeout(TIMEOUT), Ok(Lost::Gone));
+    assert_eq!(read(&mut client, 0, 8), Ok([0; 4]));
+    worker.die();
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl Keeper {
         old.kill();
         self.finish(old);
         old.wait(END);
-        self.write_at_death();
+        self.after_death();
         if self.changes != known {
             tracing::info!(
                 pid = new.pid(),
@@ -127,7 +127,7 @@ impl Keeper {
                 tracing::error!(error = error_chain(&error), "the worker does not start");
                 drop(new);
                 // It may have set the devices up already.
-                self.write_at_death();
+                self.after_death();
                 self.restart(pause)
             }
         }

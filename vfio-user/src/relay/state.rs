@@ -13,7 +13,7 @@ use super::introduction::Link;
 use super::message::{reply, Message, Reply};
 use super::record::Record;
 use super::worker::pass;
-use super::{IntroductionError, Lost, Order, Relay, REPLY_TIMEOUT};
+use super::{IntroductionError, Lost, Order, Relay, END_TIMEOUT, REPLY_TIMEOUT};
 use crate::header::{Command, Header};
 use crate::transport::{End, UnixTransport};
 use crate::{Config, Errno, ServerError, StopHandle};
@@ -43,8 +43,10 @@ pub(super) struct State<'a> {
     /// The time by which a new client must have sent its version.
     version_by: Option<Instant>,
     record: Record,
-    /// A message that waits for a worker.
+    /// A message that waits for a worker, or for the end of one.
     held: Option<Message>,
+    /// Set while a worker that was given up may not have ended: the time at which that no longer matters.
+    ends_by: Option<Instant>,
 }
 
 impl<'a> State<'a> {
@@ -60,6 +62,7 @@ impl<'a> State<'a> {
             version_by: None,
             record,
             held: None,
+            ends_by: None,
         }
     }
 
@@ -76,6 +79,11 @@ impl<'a> State<'a> {
             }
             if self.stop.is_stopped() {
                 break;
+            }
+            if self.ends_by.is_some_and(|by| by <= Instant::now()) {
+                tracing::warn!("the worker is not known to have ended");
+                self.ended();
+                continue;
             }
             if link {
                 self.link_closed();
@@ -116,6 +124,7 @@ impl<'a> State<'a> {
         }
         // A client that connects and sends nothing would block others.
         let by = self.version_by.filter(|_| open);
+        let by = by.into_iter().chain(self.ends_by).min();
         let timeout = by.map(|by| {
             let left = by.saturating_duration_since(Instant::now());
             Timespec::try_from(left).unwrap_or_default()
@@ -137,6 +146,7 @@ impl<'a> State<'a> {
                 };
                 self.before = None;
                 self.paused = false;
+                self.ends_by = None;
                 if self.record.version.is_some() {
                     if let Err(error) = self.introduce(false) {
                         self.failed(&error);
@@ -144,6 +154,7 @@ impl<'a> State<'a> {
                 }
                 self.release_held();
             }
+            Order::Ended => self.ended(),
             Order::Pause(done) => {
                 self.paused = true;
                 let _ = done.send(());
@@ -224,8 +235,19 @@ impl<'a> State<'a> {
     fn lose(&mut self, lost: Lost) {
         tracing::warn!("{lost}; the function is in reset");
         self.worker = Worker::default();
+        self.ends_by = Some(Instant::now() + END_TIMEOUT);
         self.relay.stats.count_workers_lost(1);
         (self.relay.lost)(lost);
+    }
+
+    /// Handles the end of the worker, which has perhaps not been noticed here.
+    fn ended(&mut self) {
+        if self.worker.source.is_some() {
+            self.lose(Lost::Gone);
+        }
+        if self.ends_by.take().is_some() && !self.paused {
+            self.release_held();
+        }
     }
 
     /// Handles the end of the worker's side: its death, or its decision about the client.
@@ -332,6 +354,11 @@ impl<'a> State<'a> {
         if !negotiated && command != Command::Version {
             self.answer(&message.header, &Err(Errno::INVAL));
             return self.disconnect();
+        }
+        if self.ends_by.is_some() {
+            // It may access what this message unmaps, or stop only with its process.
+            self.held = Some(message);
+            return;
         }
         let Message { payload, fds, .. } = &message;
         match answer(&mut self.record, &self.relay.config, command, payload, fds) {
