@@ -219,6 +219,11 @@ fn worker(folder: &Path) {
         kept.store(state[1].as_u64().unwrap() as u32, Ordering::SeqCst);
         assert_eq!(fds.len(), 1);
     }
+    if begin == Begin::Anew && std::fs::remove_file(folder.join("fails")).is_ok() {
+        // It may have set its devices up, and is not ready. What was written before is known.
+        last_words(folder);
+        std::process::exit(3);
+    }
     let load = Load {
         worker: worker.clone(),
         copied: None,
@@ -439,9 +444,25 @@ fn a_client_stays_connected_whatever_happens_to_workers() {
     last_words(folder.path());
     std::fs::write(folder.path().join("unfit"), "").unwrap();
     signal(itself, Signal::HUP);
-    client.next_worker(last);
+    last = client.next_worker(last);
     assert_eq!(client.read(KEPT), 0);
     assert_eq!(last_words(folder.path()), b"\0\0stop");
+
+    // The next worker dies once it has been told to begin anew.
+    for order in [Signal::HUP, Signal::KILL] {
+        std::fs::write(folder.path().join("fails"), "").unwrap();
+        signal(if order == Signal::HUP { itself } else { last }, order);
+        // The one that dies may answer, too.
+        let before = last;
+        last = client.next_worker(before);
+        let until = Instant::now() + Duration::from_secs(20);
+        while !ready(folder.path(), last).exists() {
+            assert!(Instant::now() < until, "no worker is ready");
+            last = client.next_worker(before);
+        }
+        assert!(!folder.path().join("fails").exists());
+        assert_eq!(last_words(folder.path()), b"\0\0stop", "{order:?}");
+    }
 
     signal(itself, Signal::TERM);
     keeper.join().unwrap().unwrap();
