@@ -8,6 +8,8 @@
 mod fault;
 mod position;
 
+use std::sync::Arc;
+
 use adit_uapi::virtchnl2::FlowRule;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -15,7 +17,7 @@ use thiserror::Error;
 use crate::control::Refusal;
 use crate::ids::{AdiId, VectorId, VectorMapping, VportId};
 use crate::interrupts::CauseRingConfig;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, WriteLog};
 use crate::pasid::{Pasid, Readiness};
 use crate::vport::{FlowAction, FlowRuleError, VportConfig, RSS_KEY_LEN};
 
@@ -447,6 +449,12 @@ pub trait DataPlane {
 
     /// The faults of an ADI; discards the first fault if `clear` is set.
     fn adi_faults(&mut self, vport: VportId, clear: bool) -> FaultRecord;
+
+    /// Marks what the queues of an ADI write from now on in a log; `None` ends that. Returns false if
+    /// the data plane does not know what is written. A new ADI has no log.
+    fn log_writes(&mut self, _vport: VportId, _log: Option<Arc<WriteLog>>) -> bool {
+        false
+    }
 
     /// Takes the reason why a call since the last time was not applied, of calls that do not return
     /// an error. The request that made it is refused for that. A data plane in the same process has

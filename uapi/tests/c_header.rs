@@ -16,8 +16,9 @@ use adit_uapi::vfio::{
 };
 use adit_uapi::virtchnl2::adi::{
     self, doorbell_flags, fault_flags, fault_reason, queue_state_flags, vector_state_flags,
-    AdiFault, AdiQueueState, AdiQueueStates, AdiVectorState, AdiVectorStates, ConfigAdiDoorbells,
-    SuspendAdi,
+    AdiFault, AdiLogRange, AdiLogWord, AdiQueueState, AdiQueueStates, AdiVectorState,
+    AdiVectorStates, ConfigAdiDoorbells, ReadAdiLog, StartAdiLog, StopAdiLog, SuspendAdi,
+    MAX_LOG_RANGES, MAX_LOG_WORDS, MIN_LOG_PAGE,
 };
 
 /// Writes C assertions that a struct has the same size and field offsets as in Rust.
@@ -62,6 +63,11 @@ fn layouts() -> String {
         adi_id, num_states, start_vector_id, reserved,
     });
     same_layout!(c, AdiVectorState = "adit_vector_state" { flags, reserved });
+    same_layout!(c, StartAdiLog = "adit_start_log" { adi_id, num_ranges, pad, page_size });
+    same_layout!(c, AdiLogRange = "adit_log_range" { iova, len });
+    same_layout!(c, StopAdiLog = "adit_stop_log" { adi_id, pad });
+    same_layout!(c, ReadAdiLog = "adit_read_log" { adi_id, num_words, page_shift, iova, len });
+    same_layout!(c, AdiLogWord = "adit_log_word" { iova, written });
     same_layout!(c, PagesFd = "adit_pages_fd" { argsz, flags, count, reserved });
     same_layout!(c, PageEntry = "adit_page_entry" { source_fd, region, page, reserved });
     same_layout!(c, Group = "adit_group" { argsz, flags, count, reserved });
@@ -112,6 +118,12 @@ fn numbers() -> String {
             "ADIT_OP_SET_ADI_VECTOR_STATE",
             adi::op::SET_ADI_VECTOR_STATE.into(),
         ),
+        ("ADIT_OP_START_ADI_LOG", adi::op::START_ADI_LOG.into()),
+        ("ADIT_OP_STOP_ADI_LOG", adi::op::STOP_ADI_LOG.into()),
+        ("ADIT_OP_READ_ADI_LOG", adi::op::READ_ADI_LOG.into()),
+        ("ADIT_MAX_LOG_RANGES", MAX_LOG_RANGES.into()),
+        ("ADIT_MAX_LOG_WORDS", MAX_LOG_WORDS.into()),
+        ("ADIT_MIN_LOG_PAGE", MIN_LOG_PAGE),
         ("ADIT_QUEUE_ENABLED", queue_state_flags::ENABLED.into()),
         (
             "ADIT_QUEUE_GENERATION",

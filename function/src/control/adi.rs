@@ -3,11 +3,13 @@
 //! ports.
 
 mod group;
+mod log;
 mod messages;
 mod saved;
 mod state;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use adit_uapi::regs::adi::{FRAMES, PAGES_PER_PAIR};
 use adit_uapi::virtchnl2::adi::{CreateAdiExt, NonFlexCreateAdi, NO_MAILBOX, VLAN_MAX};
@@ -19,9 +21,11 @@ use super::{Control, Profile, Refusal};
 use crate::dataplane::{AddressTaken, AdiConfig, DataPlane};
 use crate::ids::{AdiId, VectorId, VportId};
 use crate::interrupts::CAUSE_RINGS;
+use crate::memory::WriteLog;
 use crate::pasid::Pasid;
 
 pub use group::MAX_GROUP;
+pub use log::MAX_ADI_LOG_PAGES;
 
 /// The maximum number of queue pairs of one ADI.
 pub(super) const MAX_PAIRS: u16 = 64;
@@ -33,6 +37,8 @@ pub(super) struct Adi {
     pub(super) vport: Vport,
     /// Set from SUSPEND_ADI to RESUME_ADI.
     pub(super) suspended: bool,
+    /// The log of what it writes, from START_ADI_LOG on.
+    log: Option<Arc<WriteLog>>,
     /// Its place in a group.
     pub(super) group: group::Membership,
 }
@@ -285,6 +291,7 @@ impl Control {
             },
             config,
             suspended: false,
+            log: None,
             group: group::Membership::default(),
         }));
         Ok(adi_id)
@@ -332,6 +339,8 @@ impl Control {
             adi: adi.vport.adi,
         };
         adi.suspended = false;
+        // The data plane's ended with the ADI.
+        adi.log = None;
         self.regroup(id, dp);
         Ok(())
     }

@@ -46,7 +46,7 @@ pub fn fuzz_control(data: &[u8]) {
                 dp.reset();
                 control.reset();
             }
-            65..=76 => {
+            65..=79 => {
                 let opcode = adi_op::GET_ADI_CAPS + u32::from(opcode - 65);
                 control.handle(opcode, payload, &mut dp, &mut reply);
             }

@@ -2,6 +2,7 @@
 //! A data plane that moves no frames and records the calls that it receives.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::dataplane::{
     AddressTaken, AdiConfig, DataPlane, FaultRecord, QueueConfig, QueueError, QueueId, QueueKind,
@@ -9,7 +10,7 @@ use crate::dataplane::{
 };
 use crate::ids::{VectorId, VectorMapping, VportId};
 use crate::interrupts::CauseRingConfig;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, WriteLog};
 use crate::pasid::Readiness;
 use crate::vport::{FlowAction, FlowRuleError, VportConfig, MAX_FLOWS, RSS_KEY_LEN};
 
@@ -50,6 +51,8 @@ pub struct MockDataPlane {
     pub no_kick: BTreeSet<VportId>,
     /// The vports of ADIs that are suspended.
     pub suspended: BTreeSet<VportId>,
+    /// The logs of what ADIs write, by vport.
+    pub logs: BTreeMap<VportId, Arc<WriteLog>>,
     /// The positions that were set in queues.
     pub positions: BTreeMap<QueueId, QueuePosition>,
     /// Vectors of ADIs that have a cause latched.
@@ -84,6 +87,7 @@ impl MockDataPlane {
             adis: BTreeMap::new(),
             no_kick: BTreeSet::new(),
             suspended: BTreeSet::new(),
+            logs: BTreeMap::new(),
             positions: BTreeMap::new(),
             pending: BTreeSet::new(),
             rings: BTreeMap::new(),
@@ -109,6 +113,7 @@ impl MockDataPlane {
         self.no_kick.clear();
         self.suspended.clear();
         self.groups.clear();
+        self.logs.clear();
         self.positions.clear();
         self.pending.clear();
         self.rings.clear();
@@ -313,6 +318,7 @@ impl DataPlane for MockDataPlane {
         assert!(self.queues.values().all(|q| q.vport != vport));
         self.no_kick.remove(&vport);
         self.suspended.remove(&vport);
+        self.logs.remove(&vport);
         self.vports[vport.index()] = VportConfig::default();
     }
 
@@ -383,5 +389,15 @@ impl DataPlane for MockDataPlane {
             self.faults.first = None;
         }
         record
+    }
+
+    fn log_writes(&mut self, vport: VportId, log: Option<Arc<WriteLog>>) -> bool {
+        assert!(self.adis.contains_key(&vport), "an ADI that is");
+        let had = match log {
+            Some(log) => self.logs.insert(vport, log),
+            None => self.logs.remove(&vport),
+        };
+        drop(had);
+        true
     }
 }

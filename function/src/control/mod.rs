@@ -46,7 +46,7 @@ use crate::dataplane::DataPlane;
 use crate::ids::{AdiId, VportId};
 use crate::pasid::Readiness;
 
-pub use adi::MAX_GROUP;
+pub use adi::{MAX_ADI_LOG_PAGES, MAX_GROUP};
 pub use capabilities::Capabilities;
 #[cfg(any(test, feature = "testing"))]
 pub use fuzz::fuzz_control;
@@ -261,6 +261,9 @@ impl Control {
             adi_op::GET_ADI_VECTOR_STATE => self.get_adi_vector_state(payload, dp, reply),
             adi_op::SET_ADI_VECTOR_STATE => self.set_adi_vector_state(payload, dp),
             adi_op::SET_ADI_GROUP => self.set_adi_group(payload, dp),
+            adi_op::START_ADI_LOG => self.start_adi_log(payload, dp, reply),
+            adi_op::STOP_ADI_LOG => self.stop_adi_log(payload, dp),
+            adi_op::READ_ADI_LOG => self.read_adi_log(payload, reply),
             op::LOOPBACK => self.loopback(payload, dp),
             op::ADD_MAC_ADDR => self.change_mac_addrs(payload, dp, true),
             op::DEL_MAC_ADDR => self.change_mac_addrs(payload, dp, false),

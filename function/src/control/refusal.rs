@@ -60,6 +60,10 @@ refusals! {
     OutOfOrder = ERR_ESM, "a queue is not configured";
     /// The state of an ADI is read or set that is not suspended.
     NotSuspended = ERR_ESM, "the ADI is not suspended";
+    /// A log of writes is started of an ADI that has one.
+    Logging = ERR_EBUSY, "the ADI has a log of writes";
+    /// The log of writes is read of an ADI that has none.
+    NoLog = ERR_ENXIO, "the ADI has no log of writes";
     /// The resource is exhausted.
     NoRoom = ERR_ENOSPC, "no resources are left";
     /// The address or PASID is in use by another vport or ADI, or an ADI belongs to another group.

@@ -51,13 +51,26 @@ impl WriteLog {
     /// # Errors
     /// Fails when the system has no memory for it.
     pub fn new(page_size: u64, ranges: &[IovaRange]) -> Result<Self, LogTooLarge> {
+        Self::bounded(page_size, ranges, MAX_LOGGED_PAGES)
+    }
+
+    /// A log like [`new`](Self::new) of no more than `max_pages`, unless there are more ranges than
+    /// that.
+    ///
+    /// # Errors
+    /// Fails when the system has no memory for it.
+    pub fn bounded(
+        page_size: u64,
+        ranges: &[IovaRange],
+        max_pages: u64,
+    ) -> Result<Self, LogTooLarge> {
         let pages = |range: &IovaRange, shift: u32| {
             let last = range.end() - 1;
             (last >> shift) - (range.iova >> shift) + 1
         };
         let all = |shift| ranges.iter().map(|range| pages(range, shift)).sum::<u64>();
         let mut shift = page_size.trailing_zeros();
-        while all(shift) > MAX_LOGGED_PAGES && shift < u64::BITS - 1 {
+        while all(shift) > max_pages && shift < u64::BITS - 1 {
             shift += 1;
         }
         let logged = ranges.iter().map(|range| {
@@ -84,10 +97,25 @@ impl WriteLog {
         1 << self.shift
     }
 
-    /// Marks the pages of a write that is about to be made, in the turn that makes it. The write is
-    /// not empty and does not wrap.
+    /// The ranges, in ascending order.
+    pub fn ranges(&self) -> impl Iterator<Item = IovaRange> + '_ {
+        self.ranges.iter().map(|range| IovaRange {
+            iova: range.first,
+            len: range.last - range.first + 1,
+        })
+    }
+
+    /// The number of pages that it has bits for.
+    #[must_use]
+    pub fn pages(&self) -> u64 {
+        let words = self.ranges.iter().map(|range| range.words.len() as u64);
+        words.sum::<u64>() * PAGES
+    }
+
+    /// Marks the pages of a write that is about to be made, in the turn that makes it, or that was
+    /// marked in another log before it was made. The write is not empty and does not wrap.
     #[inline(never)]
-    pub(super) fn mark(&self, iova: u64, len: usize) {
+    pub fn mark(&self, iova: u64, len: usize) {
         let last = iova + (len as u64 - 1);
         let skipped = self.ranges.partition_point(|range| range.last < iova);
         for range in &self.ranges[skipped..] {
@@ -113,56 +141,100 @@ impl WriteLog {
     ///
     /// The pages may be copied once all turns that have begun before have ended.
     pub fn take(&self, range: IovaRange, mut written: impl FnMut(u64, u64)) {
-        let end = range.end() - 1;
+        let mut left = usize::MAX;
         for logged in &self.ranges {
-            let (first, last) = (range.iova.max(logged.first), end.min(logged.last));
-            if first <= last {
-                logged.take(self.shift, range.iova, end, &mut written);
+            logged.take(self.shift, range, &mut left, |first, mut found| {
+                while found != 0 {
+                    let page = first + u64::from(found.trailing_zeros());
+                    let (start, end) = logged.part(self.shift, page);
+                    written(start, end - start + 1);
+                    found &= found - 1;
+                }
+            });
+        }
+    }
+
+    /// Takes the marks within a range like [`take`](Self::take), by words of 64 pages: calls `written`
+    /// with the address of the first page of a word, and a bit for each page of it. Returns the rest of
+    /// the range after `max` words, if there are more marks in it.
+    pub fn take_words(
+        &self,
+        range: IovaRange,
+        max: usize,
+        mut written: impl FnMut(u64, u64),
+    ) -> Option<IovaRange> {
+        let mut left = max;
+        for logged in &self.ranges {
+            let base = logged.first >> self.shift;
+            let next = logged.take(self.shift, range, &mut left, |first, found| {
+                written((base + first) << self.shift, found);
+            });
+            if let Some(first) = next {
+                let iova = ((base + first) << self.shift).max(range.iova);
+                let len = range.end() - iova;
+                return Some(IovaRange { iova, len });
             }
         }
+        None
     }
 }
 
 impl Range {
-    /// Takes the marks of pages from `first` to `last`, which are not all outside of this range.
-    fn take(&self, shift: u32, first: u64, last: u64, written: &mut impl FnMut(u64, u64)) {
+    /// The first and the last address of the part of a page that is logged.
+    fn part(&self, shift: u32, page: u64) -> (u64, u64) {
+        let start = ((self.first >> shift) + page) << shift;
+        let end = start + ((1 << shift) - 1);
+        (start.max(self.first), end.min(self.last))
+    }
+
+    /// Takes the marks of pages within a range, and calls `found` with the first page of each word that
+    /// has any, and a bit for each page. Returns the first page of the word that comes after `left`
+    /// words.
+    fn take(
+        &self,
+        shift: u32,
+        range: IovaRange,
+        left: &mut usize,
+        mut found: impl FnMut(u64, u64),
+    ) -> Option<u64> {
+        let (first, last) = (range.iova, range.end() - 1);
+        if last < self.first || self.last < first {
+            return None;
+        }
         let base = self.first >> shift;
         let from = (first.max(self.first) >> shift) - base;
         let to = (last.min(self.last) >> shift) - base;
-        // The part of a page that is logged.
-        let part = |page: u64| {
-            let start = (base + page) << shift;
-            let end = start + ((1 << shift) - 1);
-            (start.max(self.first), end.min(self.last))
-        };
         let is_whole = |page| {
-            let (start, end) = part(page);
+            let (start, end) = self.part(shift, page);
             first <= start && end <= last
         };
         for at in from / PAGES..=to / PAGES {
             let word = &self.words[at as usize];
-            let mut found = word.load(Ordering::Relaxed);
-            if found == 0 {
+            let marked = word.load(Ordering::Relaxed);
+            if marked == 0 {
                 continue;
             }
             let (low, high) = (from.max(at * PAGES), to.min(at * PAGES + (PAGES - 1)));
             let mut mask = (u64::MAX >> (PAGES - 1 - (high - low))) << (low % PAGES);
-            found &= mask;
+            let mut marked = marked & mask;
+            if marked == 0 {
+                continue;
+            }
+            if *left == 0 {
+                return Some(at * PAGES);
+            }
+            *left -= 1;
             // Only the first and the last page can be outside in part.
             for page in [low, high] {
                 if !is_whole(page) {
                     mask &= !(1 << (page % PAGES));
                 }
             }
-            if found & mask != 0 {
-                found |= word.fetch_and(!mask, Ordering::Relaxed) & mask;
+            if marked & mask != 0 {
+                marked |= word.fetch_and(!mask, Ordering::Relaxed) & mask;
             }
-            while found != 0 {
-                let page = at * PAGES + u64::from(found.trailing_zeros());
-                let (start, end) = part(page);
-                written(start, end - start + 1);
-                found &= found - 1;
-            }
+            found(at * PAGES, marked);
         }
+        None
     }
 }

@@ -73,6 +73,9 @@ struct adit_adi_info {
 #define ADIT_OP_SET_ADI_QUEUE_STATE	0x0AD10009
 #define ADIT_OP_GET_ADI_VECTOR_STATE	0x0AD1000A
 #define ADIT_OP_SET_ADI_VECTOR_STATE	0x0AD1000B
+#define ADIT_OP_START_ADI_LOG		0x0AD1000D
+#define ADIT_OP_STOP_ADI_LOG		0x0AD1000E
+#define ADIT_OP_READ_ADI_LOG		0x0AD1000F
 
 #define ADIT_MAX_PAYLOAD_LEN		4096
 
@@ -180,6 +183,52 @@ struct adit_vector_states {
 	__le16 start_vector_id;
 	__u8 reserved[2];
 	struct adit_vector_state states[];
+};
+
+#define ADIT_MAX_LOG_RANGES	255
+#define ADIT_MAX_LOG_WORDS	254	/* in a reply */
+#define ADIT_MIN_LOG_PAGE	4096	/* bytes */
+
+/* Multiples of the page size that is requested. */
+struct adit_log_range {
+	__le64 iova;
+	__le64 len;			/* bytes */
+};
+
+/*
+ * Starts the log of the pages that the ADI writes. The ranges are in ascending order; the reply has
+ * none, and has the page size of the log, which may be larger. The log ends with a reset, and when
+ * the device is closed.
+ */
+struct adit_start_log {
+	__le16 adi_id;			/* 0 */
+	__le16 num_ranges;		/* 0 in the reply */
+	__u8 pad[4];
+	__le64 page_size;		/* bytes, a power of two */
+	struct adit_log_range ranges[];
+};
+
+struct adit_stop_log {
+	__le16 adi_id;			/* 0 */
+	__u8 pad[2];
+};
+
+struct adit_log_word {
+	__le64 iova;			/* of the page of bit 0 */
+	__le64 written;			/* a bit for each of 64 pages */
+};
+
+/*
+ * Reads and clears the log within a range. In the reply, iova and len are the rest of the range that
+ * has not been read.
+ */
+struct adit_read_log {
+	__le16 adi_id;			/* 0 */
+	__le16 num_words;		/* reply */
+	__le32 page_shift;		/* reply: the log's pages have 1 << page_shift bytes */
+	__le64 iova;
+	__le64 len;			/* bytes */
+	struct adit_log_word words[];	/* reply */
 };
 
 /*

@@ -4,6 +4,8 @@
 //!
 //! The work of a turn covers only ADIs that are awake (`queues/polling.rs`); idle ones cost nothing.
 
+use std::sync::Arc;
+
 use super::fabric::Fabric;
 use super::flood::FloodCounters;
 use super::switch::Switch;
@@ -12,6 +14,7 @@ use crate::dataplane::{AddressTaken, AdiConfig, FaultRecord, VportCounters};
 use crate::drops::Drops;
 use crate::forwarding::Forwarding;
 use crate::ids::{AdiId, VportId, WireIndex};
+use crate::memory::WriteLog;
 
 /// The number of values of `fault_reason`.
 const REASONS: usize = 9;
@@ -116,6 +119,7 @@ impl Fabric {
         let domain = (wire, config.vlan);
         self.switch.set_member(domain, vport, false);
         self.switch.leave(wire);
+        self.host.queues.translator.set_log(config.pasid, None);
         self.host.queues.remove_adi(config);
     }
 
@@ -205,6 +209,16 @@ impl Fabric {
             let (first, pairs) = (adi.config.first_pair, adi.config.pairs);
             host.queues.set_suspended(first, pairs, suspended, host.now);
         }
+    }
+
+    /// Marks what an ADI writes from now on in a log; `None` ends that. Returns false if its memory is
+    /// registered, whose owner knows.
+    pub(super) fn log_writes(&mut self, vport: VportId, log: Option<Arc<WriteLog>>) -> bool {
+        let host = &mut self.host;
+        let Some(adi) = host.vports.get(vport).and_then(|v| v.adi.as_ref()) else {
+            return false;
+        };
+        host.queues.translator.set_log(adi.config.pasid, log)
     }
 
     /// Makes the queues of ADIs those of the virtual port of another one, after its own; replaces its

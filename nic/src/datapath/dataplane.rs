@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The control plane's interface to the data plane.
 
+use std::sync::Arc;
+
 use adit_function::vport::{FlowAction, FlowRuleError, VportConfig, RSS_KEY_LEN};
 use adit_uapi::virtchnl2::FlowRule;
 
@@ -12,7 +14,7 @@ use crate::dataplane::{
 use crate::forwarding::Forwarding;
 use crate::ids::{VectorId, VectorMapping, VportId};
 use crate::interrupts::CauseRingConfig;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, WriteLog};
 use crate::pasid::root::Readiness;
 
 impl DataPlane for Datapath {
@@ -179,5 +181,9 @@ impl DataPlane for Datapath {
 
     fn adi_faults(&mut self, vport: VportId, clear: bool) -> FaultRecord {
         self.fabric.adi_faults(vport, clear)
+    }
+
+    fn log_writes(&mut self, vport: VportId, log: Option<Arc<WriteLog>>) -> bool {
+        self.fabric.log_writes(vport, log)
     }
 }

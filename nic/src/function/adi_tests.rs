@@ -4,6 +4,7 @@
 
 mod isolation;
 mod life;
+mod log;
 mod no_kick;
 mod published;
 mod rest;

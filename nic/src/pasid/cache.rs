@@ -7,6 +7,8 @@
 //! file, so that an access to a cached page needs no lookup in the map of guest memory.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use vm_memory::VolatileSlice;
 
@@ -14,7 +16,7 @@ use super::registered::Registered;
 use super::root::{Readiness, RootQuery, Tables};
 use super::walk::{self, Descent, LowestTable, Page, PageTable, Rights, PAGE_SHIFT};
 use super::{Pasid, Root, TranslationFault};
-use crate::memory::{Access, GuestMemory, Nearby, Place, Request, View, PAGE_LEN};
+use crate::memory::{Access, GuestMemory, Nearby, Place, Request, View, WriteLog, PAGE_LEN};
 
 const _: () = assert!(PAGE_LEN == 1 << PAGE_SHIFT);
 
@@ -105,6 +107,8 @@ pub struct Translator {
     tables: Tables,
     /// Memory that is used instead of the tables.
     registered: Option<Box<Registered>>,
+    /// The logs of what is written with a PASID, of those that have one.
+    logs: BTreeMap<Pasid, Arc<WriteLog>>,
     burst: u64,
     contexts: Map<PageTable, CONTEXTS>,
     lowest: Map<LowestTable, LOWEST>,
@@ -123,6 +127,7 @@ impl Translator {
         Self {
             tables: Tables::new(query),
             registered: None,
+            logs: BTreeMap::new(),
             burst: NO_BURST + 1,
             contexts: Map::new(PageTable {
                 top: 0,
@@ -173,6 +178,27 @@ impl Translator {
     pub fn unregister(&mut self, pasid: Pasid) {
         if let Some(all) = &mut self.registered {
             all.remove(pasid);
+        }
+    }
+
+    /// Sets the log in which writes with a PASID are marked from now on; `None` for none. Returns false
+    /// for registered memory, which has a log of its own ([`GuestMemory::set_log`]).
+    pub fn set_log(&mut self, pasid: Pasid, log: Option<Arc<WriteLog>>) -> bool {
+        match log {
+            Some(log) if self.registered.is_none() => self.logs.insert(pasid, log),
+            Some(_) => return false,
+            None => self.logs.remove(&pasid),
+        };
+        true
+    }
+
+    /// The log in which writes with a PASID are marked.
+    #[inline]
+    pub(super) fn log(&self, pasid: Pasid) -> Option<&WriteLog> {
+        // Usually, there are none.
+        match self.logs.is_empty() {
+            true => None,
+            false => self.logs.get(&pasid).map(Arc::as_ref),
         }
     }
 

@@ -6,7 +6,7 @@ use vm_memory::{GuestAddress, GuestMemoryResult, Permissions, VolatileSlice};
 
 use super::registered::RegisteredSpace;
 use super::{Pasid, TranslationFault, Translator};
-use crate::memory::{Dma, DmaFault, FaultCause, GuestMemory, Pieces, Regions, Request};
+use crate::memory::{Dma, DmaFault, FaultCause, GuestMemory, Pieces, Regions, Request, WriteLog};
 
 const PAGE: u64 = 1 << super::walk::PAGE_SHIFT;
 
@@ -33,6 +33,7 @@ impl<'a> AddressSpace<'a> {
                     memory,
                     translator,
                     pasid,
+                    log: translator.log(pasid),
                 }),
             },
         }
@@ -45,6 +46,8 @@ pub struct PasidSpace<'a> {
     memory: &'a GuestMemory,
     translator: &'a Translator,
     pasid: Pasid,
+    /// The log in which its writes are marked.
+    log: Option<&'a WriteLog>,
 }
 
 impl<'a> PasidSpace<'a> {
@@ -58,6 +61,15 @@ impl<'a> PasidSpace<'a> {
         }
     }
 
+    /// Marks a write within a page, which is about to be made, if there is a log. A page of a log is not
+    /// smaller.
+    #[inline]
+    fn mark(&self, part: Request) {
+        if let Some(log) = self.log.filter(|_| part.write) {
+            log.mark(part.iova, part.len);
+        }
+    }
+
     /// Calls `f` with the bytes of a page that is not cached, or with the first of those that are
     /// contiguous in this process if the page is not.
     #[cold]
@@ -67,6 +79,7 @@ impl<'a> PasidSpace<'a> {
         f: impl FnOnce(VolatileSlice<'a>) -> R,
     ) -> Result<R, FaultCause> {
         let page = (self.translator).find(self.memory, self.pasid, part.iova, part.write)?;
+        self.mark(part);
         let offset = part.iova % PAGE;
         let slice = (self.memory).slice_in(&page.place, offset as usize, part.len, part.write);
         if let Some(slice) = slice {
@@ -93,7 +106,10 @@ impl Dma for PasidSpace<'_> {
     ) -> Result<R, FaultCause> {
         let part = Self::in_page(request);
         match self.translator.cached(self.memory, self.pasid, part) {
-            Some(slice) => Ok(f(slice)),
+            Some(slice) => {
+                self.mark(part);
+                Ok(f(slice))
+            }
             None => self.with_uncached(part, f),
         }
     }
@@ -111,6 +127,7 @@ impl Dma for PasidSpace<'_> {
             translator,
             memory,
             pasid,
+            log: _,
         } = *self;
         if request.iova % PAGE + request.len as u64 > PAGE {
             let mut done = 0;

@@ -30,6 +30,8 @@
 //! **Suspension.** A suspended ADI keeps its state and changes nothing: see [`SuspendAdi`]. The
 //! positions of its queues can be read then and set in another ADI, whose owner continues there.
 //!
+//! **Log of writes.** The device can log the pages that an ADI writes: see [`StartAdiLog`].
+//!
 //! **Groups.** ADIs can share the virtual port of one of them, so that it has the queues of all: see
 //! [`AdiGroup`].
 //!
@@ -42,12 +44,17 @@ mod cause;
 mod doorbells;
 mod fault;
 mod group;
+mod log;
 mod state;
 
 pub use cause::{cause_reason, CauseEntry, ConfigAdiCauseRing};
 pub use doorbells::{doorbell_flags, ConfigAdiDoorbells};
 pub use fault::{fault_flags, fault_reason, AdiFault};
 pub use group::{AdiGroup, GROUP_VECTOR};
+pub use log::{
+    AdiLogRange, AdiLogWord, ReadAdiLog, StartAdiLog, StopAdiLog, MAX_LOG_RANGES, MAX_LOG_WORDS,
+    MIN_LOG_PAGE,
+};
 pub use state::{
     queue_state_flags, vector_state_flags, AdiQueueState, AdiQueueStates, AdiVectorState,
     AdiVectorStates, SuspendAdi,
@@ -83,6 +90,12 @@ named! {
         SET_ADI_VECTOR_STATE = 0x0AD1_000B;
         /// [`super::AdiGroup`]
         SET_ADI_GROUP = 0x0AD1_000C;
+        /// [`super::StartAdiLog`]
+        START_ADI_LOG = 0x0AD1_000D;
+        /// [`super::StopAdiLog`]
+        STOP_ADI_LOG = 0x0AD1_000E;
+        /// [`super::ReadAdiLog`]
+        READ_ADI_LOG = 0x0AD1_000F;
     }
 }
 

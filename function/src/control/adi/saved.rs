@@ -227,6 +227,8 @@ impl Adis {
                 ..vport
             },
             suspended: saved.suspended,
+            // Its owner notices, and starts another.
+            log: None,
             group: group::Membership::default(),
         }));
         Ok(Ok(()))

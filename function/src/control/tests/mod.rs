@@ -3,6 +3,7 @@
 
 mod hostile;
 mod linux;
+mod log;
 mod refusals;
 mod single;
 

@@ -99,6 +99,39 @@ fn the_memory_of_a_log_is_bounded_by_larger_pages() {
     assert_eq!(taken(&log, all), []);
 }
 
+/// Takes the marks by words, a few at a time.
+fn taken_by_words(log: &WriteLog, range: IovaRange, max: usize) -> Vec<u64> {
+    let (mut pages, mut next) = (Vec::new(), Some(range));
+    while let Some(range) = next {
+        let mut words = 0;
+        next = log.take_words(range, max, |iova, written| {
+            words += 1;
+            let bits = (0..64).filter(|bit| written >> bit & 1 != 0);
+            pages.extend(bits.map(|bit| iova + bit * log.page_size()));
+        });
+        assert!(words == max || next.is_none());
+    }
+    pages
+}
+
+#[test]
+fn words_are_taken_a_few_at_a_time() {
+    let ranges = [range(0x1_1000, 0x8_0000), range(0x10_0000, 0x1000)];
+    let (mem, log) = logged(0x1000, &ranges);
+    assert_eq!(log.ranges().collect::<Vec<_>>(), ranges);
+    assert_eq!(log.pages(), 3 * 64);
+    let pages = [0x1_1000, 0x1_3000, 0x8_F000, 0x9_0000, 0x10_0000];
+    for max in [1, 2, 3, 100] {
+        for page in pages.into_iter().chain([0x1_0000, 0xF_F000]) {
+            mem.write(page, &[1]).unwrap();
+        }
+        assert_eq!(taken_by_words(&log, range(0, ALL), max), pages);
+        assert_eq!(taken(&log, range(0, ALL)), []);
+    }
+    let small = WriteLog::bounded(0x1000, &[range(0, 0x10_0000)], 100).unwrap();
+    assert_eq!((small.page_size(), small.pages()), (0x4000, 64));
+}
+
 /// A report takes the marks, then lets the turns end that have begun, then copies. Each write is the
 /// last of a round, of a page that is marked or not, so that the copy has it or the next report does.
 #[test]
