@@ -5,8 +5,9 @@ use crate::ids::{AdiId, Pasid, QueueId, VportId};
 use crate::messages::{AdiLayout, QueueRange};
 use crate::vfio_messages::{disable_all, reply, request, Ids, Refusal, DISABLE_ALL_LEN};
 use adit_uapi::virtchnl2::adi::{
-    self, doorbell_flags, fault_flags, AdiFault, AdiQueueState, AdiQueueStates, AdiVectorState,
-    AdiVectorStates, ConfigAdiDoorbells, ResetAdi, SuspendAdi,
+    self, doorbell_flags, fault_flags, AdiFault, AdiLogRange, AdiLogWord, AdiQueueState,
+    AdiQueueStates, AdiVectorState, AdiVectorStates, ConfigAdiDoorbells, ReadAdiLog, ResetAdi,
+    StartAdiLog, StopAdiLog, SuspendAdi,
 };
 use adit_uapi::virtchnl2::{
     op, queue_type, ConfigRxQueues, ConfigTxQueues, DelEnaDisQueues, MacAddr, MacAddrList,
@@ -285,6 +286,18 @@ fn other_adis_cannot_be_named_in_any_message() {
             adi::op::SET_ADI_VECTOR_STATE,
             message(&vector_states(0, 2), &[AdiVectorState::default(); 2]),
         ),
+        (
+            adi::op::START_ADI_LOG,
+            message(&start_log(2), &[AdiLogRange::default(); 2]),
+        ),
+        (
+            adi::op::STOP_ADI_LOG,
+            StopAdiLog::default().as_bytes().to_vec(),
+        ),
+        (
+            adi::op::READ_ADI_LOG,
+            ReadAdiLog::default().as_bytes().to_vec(),
+        ),
     ];
     for (opcode, mut payload) in adi_first {
         let sent = pass(opcode, payload.clone()).unwrap();
@@ -297,6 +310,52 @@ fn other_adis_cannot_be_named_in_any_message() {
         let refusal = pass(opcode, payload.clone()).unwrap_err();
         assert_eq!(refusal, Refusal::NotThere, "{opcode:#x}");
         assert_eq!(reply(opcode, &mut payload[..0], &IDS), 0);
+    }
+}
+
+fn start_log(ranges: u16) -> StartAdiLog {
+    StartAdiLog {
+        num_ranges: U16::new(ranges),
+        page_size: U64::new(0x1000),
+        ..StartAdiLog::default()
+    }
+}
+
+#[test]
+fn replies_about_logs_have_no_id_of_the_device() {
+    let mut started = start_log(0);
+    started.adi_id.set(7);
+    let mut payload = started.as_bytes().to_vec();
+    let opcode = adi::op::START_ADI_LOG;
+    assert_eq!(reply(opcode, &mut payload, &IDS), StartAdiLog::LEN);
+    assert_eq!(payload, start_log(0).as_bytes());
+    // Of a device that repeats the ranges.
+    let mut longer = message(&started, &[AdiLogRange::default()]);
+    assert_eq!(reply(opcode, &mut longer, &IDS), 0);
+    let head = ReadAdiLog {
+        adi_id: U16::new(7),
+        num_words: U16::new(1),
+        ..ReadAdiLog::default()
+    };
+    let word = AdiLogWord {
+        iova: U64::new(0x7000),
+        written: U64::new(1),
+    };
+    let mut payload = message(&head, &[word]);
+    let opcode = adi::op::READ_ADI_LOG;
+    assert_eq!(reply(opcode, &mut payload, &IDS), payload.len());
+    assert_eq!(payload[..2], [0, 0]);
+    assert_eq!(payload[ReadAdiLog::LEN..], *word.as_bytes());
+    assert_eq!(reply(opcode, &mut payload[..9], &IDS), 0);
+}
+
+#[test]
+fn a_log_has_the_number_of_ranges_that_it_announces() {
+    let opcode = adi::op::START_ADI_LOG;
+    for ranges in [0, 1, 3] {
+        let payload = message(&start_log(ranges), &[AdiLogRange::default(); 2]);
+        let refusal = pass(opcode, payload).unwrap_err();
+        assert_eq!(refusal, Refusal::Malformed);
     }
 }
 
@@ -504,7 +563,7 @@ proptest! {
     fn any_bytes_stay_within_the_adi(
         opcode in prop_oneof![
             500_u32..560,
-            adi::op::GET_ADI_CAPS..=adi::op::SET_ADI_GROUP,
+            adi::op::GET_ADI_CAPS..=adi::op::READ_ADI_LOG,
             any::<u32>(),
         ],
         mut payload in prop::collection::vec(prop_oneof![3 => Just(0_u8), 1 => any::<u8>()], 0..300)

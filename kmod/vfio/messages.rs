@@ -10,12 +10,16 @@ use adit_uapi::virtchnl2::{
         self,
         fault_flags,
         AdiFault,
+        AdiLogRange,
         AdiQueueState,
         AdiQueueStates,
         AdiVectorState,
         AdiVectorStates,
         ConfigAdiDoorbells,
+        ReadAdiLog,
         ResetAdi,
+        StartAdiLog,
+        StopAdiLog,
         SuspendAdi, //
     },
     op,
@@ -217,6 +221,14 @@ pub(crate) fn request(opcode: u32, payload: &mut [u8], ids: &Ids) -> Result<(), 
             elements::<AdiVectorState>(rest, head.num_states.get())?;
             vector_states(head, ids)
         }
+        // The device checks the ranges: they are of the ADI's own address space.
+        adi::op::START_ADI_LOG => {
+            let (head, rest) = header::<StartAdiLog>(payload)?;
+            elements::<AdiLogRange>(rest, head.num_ranges.get())?;
+            ids.adi(&mut head.adi_id)
+        }
+        adi::op::STOP_ADI_LOG => ids.adi(&mut whole::<StopAdiLog>(payload)?.adi_id),
+        adi::op::READ_ADI_LOG => ids.adi(&mut whole::<ReadAdiLog>(payload)?.adi_id),
         _ => Err(Refusal::Unknown),
     }
 }
@@ -367,6 +379,8 @@ pub(crate) fn reply(opcode: u32, payload: &mut [u8], ids: &Ids) -> usize {
         adi::op::GET_ADI_VECTOR_STATE => {
             header::<AdiVectorStates>(payload).map(|(head, _)| head.adi_id.set(0))
         }
+        adi::op::START_ADI_LOG => whole::<StartAdiLog>(payload).map(|head| head.adi_id.set(0)),
+        adi::op::READ_ADI_LOG => header::<ReadAdiLog>(payload).map(|(head, _)| head.adi_id.set(0)),
         _ => return 0,
     };
     known.map_or(0, |()| payload.len())
