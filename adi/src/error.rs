@@ -81,6 +81,14 @@ pub enum Error {
         /// The expected length in bytes.
         want: usize,
     },
+    /// A reply contradicts its request or itself.
+    #[error("the reply to {} is impossible: {reason}", opcode_name(*opcode))]
+    Impossible {
+        /// The message's opcode.
+        opcode: u32,
+        /// The contradiction.
+        reason: &'static str,
+    },
     /// The ADI does not support the [`Config`](crate::Config).
     #[error("{what} is {value}: this ADI takes {range}")]
     Config {

@@ -34,6 +34,7 @@
 //! - [`Pages`], [`Page`]: doorbells for another process, which can access nothing else
 //! - [`Member`]: an ADI that becomes one with others
 //! - [`Device`], [`VfioDevice`]: the interface through which an ADI is accessed
+//! - [`start_log`], [`read_log`]: the pages that an ADI writes, for the migration of its owner
 //! - [`Descriptors`]: an open ADI, with which another process continues
 
 mod adi;
@@ -43,6 +44,7 @@ mod error;
 mod group;
 mod interrupt;
 mod irqs;
+mod log;
 mod memory;
 mod messages;
 mod open;
@@ -60,6 +62,7 @@ pub use device::{Descriptors, Device, Message};
 pub use error::Error;
 pub use group::Member;
 pub use interrupt::Wakeup;
+pub use log::{read_log, start_log, stop_log};
 pub use memory::Memory;
 pub use pages::{Page, Pages};
 pub use pair::QueuePair;

@@ -16,6 +16,7 @@ use adit_function::dataplane::QueueKind;
 use adit_function::doorbells::Run;
 use adit_function::ids::AdiId;
 use adit_function::memory::{Access, WriteLog};
+use adit_vfio_user::migration::IovaRange;
 use adit_vfio_user::EventFd;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -225,6 +226,12 @@ pub trait Adi: Send {
     fn log_writes(&mut self, log: Option<Arc<WriteLog>>) -> bool {
         drop(log);
         false
+    }
+
+    /// Marks in the log what the queues have written within a range, if it is not marked when it is
+    /// written. Called before marks are taken.
+    fn collect_writes(&self, range: IovaRange) {
+        let _ = range;
     }
 
     /// Waits until the writes are complete whose marks were taken from the log before.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use adit_function::doorbells::{inherited_file, shared_file, Run};
 use adit_function::memory::WriteLog;
+use adit_vfio_user::migration::IovaRange;
 use adit_vfio_user::EventFd;
 use rustix::event::epoll;
 
@@ -257,6 +258,11 @@ impl Adi for Group {
         let logged = self.members.iter_mut();
         let logged = logged.map(|adi| adi.log_writes(log.clone()));
         logged.fold(true, |all, logged| all & logged)
+    }
+
+    fn collect_writes(&self, range: IovaRange) {
+        let members = self.members.iter();
+        members.for_each(|adi| adi.collect_writes(range));
     }
 
     fn settle_writes(&self) {

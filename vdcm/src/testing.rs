@@ -16,6 +16,7 @@ use adit_uapi::virtchnl2::adi::{
     op as adi_op, CreateAdiExt, NonFlexCreateAdi, ResetAdi, CREATE_ADI_EXT_MAGIC,
 };
 use adit_uapi::virtchnl2::{op, QueueRegChunk};
+use adit_vfio_user::migration::IovaRange;
 use adit_vfio_user::EventFd;
 use parking_lot::Mutex;
 use rustix::event::{eventfd, EventfdFlags};
@@ -92,6 +93,8 @@ pub struct MockState {
     pub resets: u32,
     /// The log of what it writes.
     pub log: Option<Arc<WriteLog>>,
+    /// Addresses that were written and are not marked there yet, as of a NIC with a log of its own.
+    pub unread: Vec<u64>,
     /// The number of times that it has waited for its writes.
     pub settled: u32,
 }
@@ -192,6 +195,7 @@ impl MockAdi {
                 open: true,
                 resets: 0,
                 log: None,
+                unread: Vec::new(),
                 settled: 0,
             })),
             groups: false,
@@ -323,6 +327,20 @@ impl Adi for MockAdi {
             self.state.lock().log = log;
         }
         self.logs
+    }
+
+    fn collect_writes(&self, range: IovaRange) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if let Some(log) = &state.log {
+            let read = |iova: &u64| (range.iova..range.end()).contains(iova);
+            state
+                .unread
+                .iter()
+                .filter(|at| read(at))
+                .for_each(|&at| log.mark(at, 1));
+            state.unread.retain(|at| !read(at));
+        }
     }
 
     fn settle_writes(&self) {

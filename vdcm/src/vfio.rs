@@ -6,6 +6,7 @@
 //! kernel. Pages for clients are in a file that can do nothing but map them (PAGES_FD).
 
 mod kept;
+mod log;
 #[cfg(test)]
 mod tests;
 
@@ -15,12 +16,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use adit_adi::{Device, Error, Memory, Page, Pages, VfioDevice};
+use adit_adi::{stop_log, Device, Error, Memory, Page, Pages, VfioDevice};
 use adit_function::ids::AdiId;
+use adit_function::memory::WriteLog;
 use adit_uapi::vfio::{
     adi_state, irq, memory_flags, op as adit_op, region, AdiInfo, DOORBELLS_PER_PAIR,
 };
 use adit_uapi::virtchnl2::adi::{doorbell_flags, op as adi_op, ConfigAdiDoorbells, ResetAdi};
+use adit_vfio_user::migration::IovaRange;
 use adit_vfio_user::EventFd;
 use rustix::event::{eventfd, EventfdFlags};
 use rustix::io::Errno;
@@ -29,6 +32,7 @@ use zerocopy::little_endian::U16;
 use zerocopy::IntoBytes;
 
 use self::kept::{Keeping, Left};
+use self::log::AdiLog;
 use crate::backend::{
     Adi, AdiError, AdiSpec, DoorbellPages, Ids, KeptAdi, Link, Member, PagesPart, Properties,
     Provider, Window,
@@ -135,6 +139,8 @@ pub struct VfioAdi {
     held: bool,
     /// The eventfds that were set while it was held.
     vectors: BTreeMap<u16, OwnedFd>,
+    /// The log of what it writes, if it is to be known.
+    log: Option<AdiLog>,
     /// Set while its descriptors are kept for a successor of this process.
     keeping: Option<Keeping>,
 }
@@ -238,6 +244,7 @@ impl VfioAdi {
             windows: BTreeMap::new(),
             held: false,
             vectors: BTreeMap::new(),
+            log: None,
             keeping: None,
         })
     }
@@ -269,6 +276,7 @@ impl VfioAdi {
             windows: BTreeMap::new(),
             held: true,
             vectors: BTreeMap::new(),
+            log: None,
             keeping: Some(left.keeping),
         })
     }
@@ -393,6 +401,10 @@ impl VfioAdi {
 
 impl Drop for VfioAdi {
     fn drop(&mut self) {
+        // What it has written last is not known any longer.
+        if let Some(log) = &self.log {
+            log.mark_all();
+        }
         // One that is held is the predecessor's.
         if let Some(keeping) = self.keeping.take().filter(|_| !self.held) {
             keeping.end();
@@ -513,6 +525,32 @@ impl Adi for VfioAdi {
         self.unmap_memory(memory)
     }
 
+    fn log_writes(&mut self, log: Option<Arc<WriteLog>>) -> bool {
+        let had = self.log.take().is_some();
+        let Some(log) = log.filter(|_| !self.held) else {
+            if had {
+                if let Err(error) = stop_log(&*self.device) {
+                    tracing::debug!(adi = self.name, %error, "a log was not ended");
+                }
+            }
+            return false;
+        };
+        let (first, last) = (self.properties.iova.start(), self.properties.iova.end());
+        let possible = *first..last.saturating_add(1);
+        match AdiLog::start(&*self.device, log, possible) {
+            Ok(log) => self.log = Some(log),
+            // Of a NIC or a driver without such logs.
+            Err(error) => tracing::debug!(adi = self.name, %error, "DMA writes are not logged"),
+        }
+        self.log.is_some()
+    }
+
+    fn collect_writes(&self, range: IovaRange) {
+        if let Some(log) = &self.log {
+            log.collect(&*self.device, range);
+        }
+    }
+
     fn set_vector(&mut self, vector: u16, eventfd: Option<&EventFd>) -> Result<(), AdiError> {
         if self.held {
             let eventfd = eventfd.map(|event| event.as_fd().try_clone_to_owned());
@@ -589,7 +627,13 @@ impl Adi for VfioAdi {
         if self.held {
             return Ok(());
         }
+        if let Some(log) = &self.log {
+            log.before_reset(&*self.device);
+        }
         self.device.reset().map_err(failed("resetting an ADI"))?;
+        if let Some(log) = &self.log {
+            log.after_reset(&*self.device);
+        }
         poll_doorbells(&*self.device)?;
         self.pages = give(&*self.device, &self.properties)?;
         if let Some(keeping) = &self.keeping {
@@ -632,10 +676,16 @@ impl Adi for VfioAdi {
         if self.held {
             return Ok(());
         }
+        if let Some(log) = &self.log {
+            log.before_reset(&*self.device);
+        }
         // Not VFIO_DEVICE_RESET, which also revokes the pages that the client has mapped.
         self.device
             .request(adi_op::RESET_ADI, ResetAdi::default().as_bytes())
             .map_err(failed("resetting an ADI"))?;
+        if let Some(log) = &self.log {
+            log.after_reset(&*self.device);
+        }
         poll_doorbells(&*self.device)
     }
 

@@ -68,9 +68,10 @@ impl Composition {
                 .for_each(|(iova, len)| bitmap.mark(iova, len));
             return;
         };
-        log.take(bitmap.range(), |iova, len| bitmap.mark(iova, len));
         // The mailbox is not served meanwhile: the caller has the device.
-        let adis = self.ports.iter().filter_map(|port| port.borrow());
-        adis.for_each(|adi| adi.settle_writes());
+        let adis = || self.ports.iter().filter_map(|port| port.borrow());
+        adis().for_each(|adi| adi.collect_writes(bitmap.range()));
+        log.take(bitmap.range(), |iova, len| bitmap.mark(iova, len));
+        adis().for_each(|adi| adi.settle_writes());
     }
 }

@@ -387,9 +387,17 @@ fn all_members_log_what_they_write_or_none() {
         let adis = members.map(|adi| Box::new(adi) as Box<dyn Adi>);
         let mut group = Group::join(adis.into(), None).unwrap();
         assert_eq!(group.log_writes(Some(log.clone())), all);
+        states
+            .iter()
+            .for_each(|state| state.lock().unread = vec![0x10]);
+        group.collect_writes(range);
         group.settle_writes();
         let [first, second] = states.each_ref().map(|state| state.lock());
         assert_eq!((first.log.is_some(), second.log.is_some()), (true, all));
         assert_eq!((first.settled, second.settled), (1, 1));
+        assert_eq!(
+            (first.unread.len(), second.unread.len()),
+            (0, usize::from(!all))
+        );
     }
 }

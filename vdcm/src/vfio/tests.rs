@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The ADI over VFIO on a device that records what it is asked for.
 
+mod log;
+
 use std::sync::{Arc, Mutex};
 
 use adit_function::memory::Access;
@@ -31,6 +33,8 @@ struct Record {
     ended: bool,
     /// The payloads of the messages in `calls`.
     payloads: Vec<Vec<u8>>,
+    /// The NIC's log, if it has some.
+    log: Option<log::NicLog>,
 }
 
 #[derive(Clone)]
@@ -108,6 +112,10 @@ impl Device for Fake {
                 let range = RegisterMemory::read_from_bytes(payload).unwrap();
                 let name = adit_op::name(opcode).unwrap();
                 format!("{name} {:#x} {:#x} {}", range.iova, range.len, range.flags)
+            }
+            adi_op::START_ADI_LOG | adi_op::STOP_ADI_LOG | adi_op::READ_ADI_LOG => {
+                let record = &mut *record;
+                return log::request(&mut record.log, &mut record.calls, opcode, payload);
             }
             adi_op::CONFIG_ADI_DOORBELLS => format!("doorbells {payload:?}"),
             other => format!("message {other}"),

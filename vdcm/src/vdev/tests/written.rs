@@ -60,6 +60,11 @@ fn what_the_mailbox_writes_is_reported_once() {
     assert_eq!(client.written(), [5]);
     assert_eq!(client.state.lock().settled, settled + 1);
 
+    // What an ADI's NIC has logged is in the report that comes next, with what others have marked.
+    client.state.lock().unread = vec![0x7010, 0x8FFF];
+    assert_eq!(client.written(), [7, 8]);
+    assert!(client.written().is_empty());
+
     // A reset keeps the log; the end of the connection ends it.
     client.front.reset().unwrap();
     client.load();
