@@ -60,13 +60,11 @@ use crate::{
     eventfd::EventFd,
     ids::{
         AdiId,
-        AdiVector,
         Pasid,
         PortIndex,
         SfNum, //
     },
     instance::InstanceId,
-    irq_lock::IrqLock,
     messages::{
         self,
         AdiLayout,
@@ -138,8 +136,7 @@ pub(crate) struct Adi {
     acknowledged: Atomic<u64>,
     #[pin]
     attachment: Mutex<Option<Attachment>>,
-    #[pin]
-    triggers: IrqLock<Triggers>,
+    triggers: Arc<Triggers>,
     #[pin]
     user: Mutex<Option<Arc<dyn AdiUser>>>,
 }
@@ -297,29 +294,14 @@ impl Adi {
         self.last_present.load(Relaxed)
     }
 
-    /// Sets the eventfd of a trigger; `None` removes it. Fails with `EINVAL` if there is no such
-    /// vector.
+    /// Sets the eventfd of a trigger; see [`Triggers::set()`].
     pub(crate) fn set_trigger(&self, trigger: Trigger, eventfd: Option<EventFd>) -> Result {
-        let old = {
-            let mut triggers = self.triggers.lock();
-            let slot = triggers.slot(trigger).ok_or(EINVAL)?;
-            core::mem::replace(slot, eventfd)
-        };
-        // The last reference to an eventfd is not dropped under the lock.
-        drop(old);
-        Ok(())
+        self.triggers.set(trigger, eventfd)
     }
 
     /// Signals the eventfd of `trigger`, if any.
     pub(crate) fn trigger(&self, trigger: Trigger) {
-        if let Some(Some(eventfd)) = self.triggers.lock().slot(trigger) {
-            eventfd.signal();
-        }
-    }
-
-    /// Handles an interrupt of vector `vector`, also in interrupt context.
-    pub(crate) fn signal(&self, vector: AdiVector) {
-        self.trigger(Trigger::Vector(vector));
+        self.triggers.signal(trigger);
     }
 
     /// Counts a fault that has stopped a queue, and signals it to the user.

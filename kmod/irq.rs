@@ -34,7 +34,8 @@ pub(crate) fn alloc_vectors(pdev: &pci::Device<Bound>, max: u32) -> Result<u32> 
 /// Handler of a vector.
 pub(crate) trait IrqHandler: Send + Sync + 'static {
     /// Handles an interrupt, in interrupt context, as far as that must not sleep. The default leaves
-    /// everything to the thread.
+    /// everything to the thread. With PREEMPT_RT, where spinlocks sleep, or `threadirqs`, the kernel calls it
+    /// in a thread, too, another one than [`Self::run()`]'s.
     fn handle(&self) -> ThreadedIrqReturn {
         ThreadedIrqReturn::WakeThread
     }

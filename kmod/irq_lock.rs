@@ -16,7 +16,9 @@ use kernel::{
     }, //
 };
 
-/// A spinlock that disables interrupts on the local CPU while it is held, and restores them.
+/// A spinlock that disables interrupts on the local CPU while it is held, and restores them. Of two that
+/// one thread holds, the one that was acquired last is released first: the other order would enable
+/// interrupts early.
 ///
 /// C header: [`include/linux/spinlock.h`](srctree/include/linux/spinlock.h)
 pub(crate) type IrqLock<T> = Lock<T, IrqSave>;

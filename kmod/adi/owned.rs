@@ -35,7 +35,6 @@ use crate::{
         AdiId,
         CauseRingId, //
     },
-    irq_lock::new_irq_lock,
     messages::{
         self,
         AdiLayout,
@@ -96,7 +95,7 @@ impl OwnedAdi {
                 faults: Atomic::new(0),
                 acknowledged: Atomic::new(0),
                 attachment <- new_mutex!(Some(attachment)),
-                triggers <- new_irq_lock!(triggers),
+                triggers,
                 user <- new_mutex!(None),
             }? Error),
             GFP_KERNEL,

@@ -25,7 +25,8 @@ use kernel::{
 
 use super::{
     groups::Groups,
-    Adi, //
+    Adi,
+    Trigger, //
 };
 use crate::{
     errno::eproto,
@@ -88,9 +89,13 @@ impl AdiTable {
 
     /// Handles an interrupt of an ADI, also in interrupt context; returns false without such an ADI.
     pub(crate) fn signal(&self, id: AdiId, vector: AdiVector) -> bool {
-        let adis = self.present.lock();
-        // No reference is taken: its drop might be the last one, which sleeps.
-        adis.get(&id).inspect(|adi| adi.signal(vector)).is_some()
+        // Not the ADI, whose last reference must not be dropped here: that sleeps. Not under the lock,
+        // which handlers of all ADIs take: an owner determines how long it takes to wake those that wait
+        // for its eventfd.
+        let triggers = self.present.lock().get(&id).map(|adi| adi.triggers.clone());
+        triggers
+            .inspect(|triggers| triggers.signal(Trigger::Vector(vector)))
+            .is_some()
     }
 
     /// Returns the groups of ADIs.
