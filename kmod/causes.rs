@@ -17,13 +17,15 @@ use kernel::{
     dma_read,
     dma_write,
     irq::ThreadedIrqReturn,
+    new_mutex,
     prelude::*,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        Arc, //
+        Arc,
+        Mutex, //
     }, //
 };
 use zerocopy::IntoBytes;
@@ -62,6 +64,11 @@ pub(crate) struct CauseRing {
     memory: Coherent<[u64]>,
     #[pin]
     reader: IrqLock<CauseReader>,
+    /// Locked while the thread handles entries, so that it does not handle one of before a restart after
+    /// it, as a fault of an ADI that has just been restored. (An interrupt may be signalled later: it
+    /// states nothing, and its user looks at the queues.)
+    #[pin]
+    polling: Mutex<()>,
     /// Entries about ADIs that do not exist, or with an unknown reason.
     strays: Atomic<u64>,
 }
@@ -90,6 +97,7 @@ impl CauseRing {
                 len,
                 memory,
                 reader <- new_irq_lock!(reader),
+                polling <- new_mutex!(()),
                 strays: Atomic::new(0),
             }),
             GFP_KERNEL,
@@ -99,6 +107,7 @@ impl CauseRing {
     /// Configures the ring in the device, from its start, and arms its interrupt.
     pub(crate) fn start(&self) -> Result {
         {
+            let _polling = self.polling.lock();
             let mut reader = self.reader.lock();
             *reader = CauseReader::new(self.len);
             for index in 0..self.memory.len() {
@@ -167,6 +176,7 @@ impl CauseRing {
     /// Dispatches the entries of the ring, at most as many as it has, so that a device that writes
     /// endlessly cannot block this thread.
     fn poll(&self) -> Result {
+        let _polling = self.polling.lock();
         for _ in 0..self.len {
             let Next::Entry(entry) = self.next(|_| true)? else {
                 break;
