@@ -264,6 +264,13 @@ impl Adi {
         Ok(())
     }
 
+    /// Ends the log of what it writes, if there is one.
+    pub(crate) fn end_log(&self) {
+        let message = messages::stop_log(self.id());
+        // A device without the ADI has no log of it.
+        let _ = self.quiesce(op::STOP_ADI_LOG, message.as_bytes());
+    }
+
     /// Reads the device's fault record; `flags` ([`fault_flags`]) may request that it be cleared.
     ///
     /// [`fault_flags`]: adit_uapi::virtchnl2::adi::fault_flags

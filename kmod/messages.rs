@@ -16,6 +16,7 @@ use adit_uapi::{
             NonFlexCreateAdi,
             NonFlexDestroyAdi,
             ResetAdi,
+            StopAdiLog,
             CREATE_ADI_EXT_MAGIC,
             NO_MAILBOX, //
         },
@@ -300,6 +301,14 @@ pub(crate) fn reset_adi(adi_id: AdiId) -> ResetAdi {
     ResetAdi {
         adi_id: adi_id.0.into(),
         ..ResetAdi::default()
+    }
+}
+
+/// Returns the message of `STOP_ADI_LOG`.
+pub(crate) fn stop_log(adi_id: AdiId) -> StopAdiLog {
+    StopAdiLog {
+        adi_id: adi_id.0.into(),
+        ..StopAdiLog::default()
     }
 }
 

@@ -115,8 +115,9 @@ fn forward(state: &State, owner: &mut Owner, opcode: u32, payload: &mut [u8]) ->
     };
     messages::request(opcode, payload, ids)
         .map_err(|refusal| Error::from_errno(-refusal.errno()))?;
-    // Also when there is no reply: queues that may be running have to be stopped.
+    // Also when there is no reply: queues that may be running have to be stopped, and a log ended.
     owner.queues_enabled |= opcode == op::ENABLE_QUEUES;
+    owner.is_logged |= opcode == adi::op::START_ADI_LOG;
     let still = || state.is_alive();
     let mut reply = state.adi.request_if(still, opcode, payload)?;
     if opcode == adi::op::RESET_ADI {

@@ -287,6 +287,8 @@ pub(super) struct Owner {
     pub(super) reply: KVec<u8>,
     /// `true` while queues may be running.
     pub(super) queues_enabled: bool,
+    /// `true` while the device may have a log of what the ADI writes.
+    pub(super) is_logged: bool,
 }
 
 impl Owner {
@@ -296,12 +298,15 @@ impl Owner {
             backoff: Backoff::new(),
             reply: KVec::new(),
             queues_enabled: false,
+            is_logged: false,
         }
     }
 
-    /// Handles a reset of the ADI: its queues are stopped, and its faults forgotten.
+    /// Handles a reset of the ADI: its queues are stopped, its log has ended, and its faults are
+    /// forgotten.
     pub(super) fn was_reset(&mut self, state: &State) {
         self.queues_enabled = false;
+        self.is_logged = false;
         state.faults_before.store(state.adi.faults(), Relaxed);
     }
 
@@ -349,6 +354,13 @@ impl Owner {
         self.queues_enabled = false;
     }
 
+    /// Ends the log of what the ADI writes: the memory for it is the device's, and its owners share it.
+    fn end_log(&mut self, state: &State) {
+        if core::mem::take(&mut self.is_logged) {
+            state.adi.end_log();
+        }
+    }
+
     /// Quiesces the ADI and releases everything that the owner has set up, when it closes the
     /// device. Its other changes, including counters and faults, stay until the next owner opens
     /// it.
@@ -358,6 +370,7 @@ impl Owner {
         // If the device refuses, there was nothing to stop.
         let _ = state.adi.quiesce(op::DISABLE_VPORT, vport.as_bytes());
         self.disable_queues(state);
+        self.end_log(state);
         self.memory.clear(&state.pin_context(device));
         self.reply = KVec::new();
         if let Some(pages) = state.dma.lock().take() {

@@ -192,6 +192,11 @@ impl Translator {
         true
     }
 
+    /// The number of pages that the logs have bits for.
+    pub fn logged_pages(&self) -> u64 {
+        self.logs.values().map(|log| log.pages()).sum()
+    }
+
     /// The log in which writes with a PASID are marked.
     #[inline]
     pub(super) fn log(&self, pasid: Pasid) -> Option<&WriteLog> {

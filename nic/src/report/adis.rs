@@ -59,6 +59,12 @@ pub(super) fn write(out: &mut Exposition, function: &Function) {
     f.sample(&[("outcome", "cached")], t.hits);
     f.sample(&[("outcome", "walked")], t.walks);
     f.sample(&[("outcome", "fault")], t.faults);
+    out.family(
+        "adit_adi_log_pages",
+        Kind::Gauge,
+        "Pages that the logs of what ADIs write have bits for.",
+    )
+    .sample(&[], datapath.queues().translator.logged_pages());
     let causes = datapath.queues().interrupts.adi.counters();
     let help = "Causes of ADIs that were reported, by reason.";
     let mut f = out.family("adit_cause_entries_total", Kind::Counter, help);

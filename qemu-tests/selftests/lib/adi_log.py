@@ -4,6 +4,7 @@
 import errno
 import fcntl
 import struct
+import subprocess
 import sys
 
 from vfio_adi import (DISABLE, PAGE, RESET, RX, RX_BUFFER, Adi, Driver, Results, chunks)
@@ -42,6 +43,14 @@ def read(adi, iova=0, length=1 << 46, id=0):
     return pages
 
 
+def logged():
+    """The number of pages that the device has bits for, in all logs."""
+    metrics = subprocess.run(("wire", "curl", "-sSf", "http://127.0.0.1:9905/metrics"), check=True,
+                             stdout=subprocess.PIPE, text=True).stdout
+    lines = (line.split() for line in metrics.splitlines())
+    return sum(int(line[1]) for line in lines if line[0] == "adit_adi_log_pages")
+
+
 def exchange(text):
     """A frame of the other ADI arrives at ours, which then receives no more."""
     mine.start()
@@ -57,7 +66,7 @@ def exchange(text):
 
 
 ours, other, third = (Adi(name) for name in sys.argv[1:])
-results = Results(36)
+results = Results(38)
 equal, refused = results.equal, results.refused
 mine, theirs = Driver(ours, MINE), Driver(other, THEIRS)
 ours.map(OTHER, 16)
@@ -130,7 +139,10 @@ equal("only the range of the log is reported", read(ours), [page(BUFFERS)])
 fcntl.ioctl(ours.fd, RESET)
 refused("to read a log after a reset", E.ENXIO, read, ours)
 start(third, (MINE, PAGE))
+# The other ADI's is the second; a word has 64 pages.
+equal("the device has two logs", logged(), 128)
 third.close()
+equal("a log ends when its owner closes the ADI", logged(), 64)
 third = Adi(sys.argv[3])
 refused("to read the log of an earlier owner", E.ENXIO, read, third)
 results.done()

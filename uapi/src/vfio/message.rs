@@ -15,7 +15,8 @@
 //! CONFIG_PROMISCUOUS_MODE (to switch it off), and of the extension for ADIs GET_ADI_FAULT,
 //! RESET_ADI, CONFIG_ADI_DOORBELLS, SUSPEND_ADI, RESUME_ADI, GET_ADI_QUEUE_STATE,
 //! SET_ADI_QUEUE_STATE, GET_ADI_VECTOR_STATE, SET_ADI_VECTOR_STATE, START_ADI_LOG, STOP_ADI_LOG and
-//! READ_ADI_LOG, with the ADI's id 0. A log ends when the device is closed. RESET_ADI does what VFIO_DEVICE_RESET does, but granted pages ([`super::PAGES_FD`]) stay valid.
+//! READ_ADI_LOG, with the ADI's id 0. A log ends when the device is closed. RESET_ADI does what
+//! VFIO_DEVICE_RESET does, but granted pages ([`super::PAGES_FD`]) stay valid.
 //! Others are refused with EOPNOTSUPP. A reply does not contain fields that would only repeat the
 //! request.
 

@@ -96,6 +96,9 @@ fn a_log_is_the_adis_and_ends_with_a_reset() {
     assert_eq!(start(&mut guest, &a), 0);
     assert_eq!(start(&mut guest, &b), 0);
     assert_eq!(start(&mut guest, &b), status::ERR_EBUSY);
+    let pages = |guest: &Guest| guest.function.datapath().queues().translator.logged_pages();
+    let each = PAGES.next_multiple_of(64);
+    assert_eq!(pages(&guest), 2 * each);
     b.send(&mut guest, &frame(STRANGER, b.mac(), 1));
     guest.poll();
     assert_eq!(written(&mut guest, &a), Ok(vec![]));
@@ -105,6 +108,7 @@ fn a_log_is_the_adis_and_ends_with_a_reset() {
     };
     guest.ok(adi_op::RESET_ADI, reset.as_bytes());
     assert_eq!(written(&mut guest, &b), Err(status::ERR_ENXIO));
+    assert_eq!(pages(&guest), each);
     b.up(&mut guest);
     b.post(&mut guest, 16);
     assert_eq!(start(&mut guest, &b), 0);
