@@ -7,122 +7,39 @@
 
 mod kept;
 mod log;
+mod memory;
+mod pages;
+mod provider;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use adit_adi::{stop_log, Device, Error, Memory, Page, Pages, VfioDevice};
+use adit_adi::{stop_log, Device, Error, Memory, Page, Pages};
 use adit_function::ids::AdiId;
 use adit_function::memory::WriteLog;
-use adit_uapi::vfio::{
-    adi_state, irq, memory_flags, op as adit_op, region, AdiInfo, DOORBELLS_PER_PAIR,
-};
-use adit_uapi::virtchnl2::adi::{doorbell_flags, op as adi_op, ConfigAdiDoorbells, ResetAdi};
+use adit_uapi::vfio::{adi_state, irq, memory_flags, op as adit_op, AdiInfo};
+use adit_uapi::virtchnl2::adi::{op as adi_op, ResetAdi};
 use adit_vfio_user::migration::IovaRange;
 use adit_vfio_user::EventFd;
 use rustix::event::{eventfd, EventfdFlags};
-use rustix::io::Errno;
-use rustix::process::{getrlimit, Resource};
-use zerocopy::little_endian::U16;
 use zerocopy::IntoBytes;
 
 use self::kept::{Keeping, Left};
 use self::log::AdiLog;
+use self::pages::{doorbell_pages, give, poll_doorbells};
 use crate::backend::{
-    Adi, AdiError, AdiSpec, DoorbellPages, Ids, KeptAdi, Link, Member, PagesPart, Properties,
-    Provider, Window,
+    Adi, AdiError, DoorbellPages, Ids, KeptAdi, Link, Member, PagesPart, Properties, Window,
 };
 
 pub use self::kept::KeptAdis;
+pub use self::provider::VfioProvider;
 
 /// The speed that is reported of a link in Mbit/s. An owner cannot ask for that of its ADI's port.
 const SPEED_MBPS: u32 = 10_000;
-/// The number of attempts to register memory that signals interrupt.
-const ATTEMPTS: u32 = 16;
-
-/// The ADIs that `adit_vfio` offers in this system.
-#[derive(Clone, Default)]
-pub struct VfioProvider {
-    kept: Option<Arc<KeptAdis>>,
-}
-
-impl VfioProvider {
-    /// ADIs that stay open for a successor of this process.
-    #[must_use]
-    pub fn with_keeper(kept: KeptAdis) -> Self {
-        let kept = Some(Arc::new(kept));
-        Self { kept }
-    }
-}
-
-impl Provider for VfioProvider {
-    fn list(&self) -> Result<Vec<String>, AdiError> {
-        adit_adi::list().map_err(|source| AdiError::Io {
-            what: "listing ADIs",
-            source,
-        })
-    }
-
-    fn open(&self, name: &str) -> Result<Box<dyn Adi>, AdiError> {
-        let device = VfioDevice::open(name).map_err(failed("opening an ADI"))?;
-        let mut adi = VfioAdi::new(name, Box::new(device))?;
-        if let Some(kept) = &self.kept {
-            adi.keep(kept)?;
-        }
-        Ok(Box::new(adi))
-    }
-
-    fn create(&self, _: &AdiSpec) -> Result<Box<dyn Adi>, AdiError> {
-        Err(AdiError::Limit {
-            what: "creating an ADI",
-            reason: "over VFIO, ADIs are created with `adit adi create` or devlink".into(),
-        })
-    }
-
-    fn inherit(&self, adi: &KeptAdi, runs: bool) -> Result<Box<dyn Adi>, AdiError> {
-        let Some(kept) = &self.kept else {
-            return Err(AdiError::Gone);
-        };
-        let left = kept.take(adi).map_err(|source| AdiError::Io {
-            what: "continuing with an ADI",
-            source,
-        });
-        let inherited = left.and_then(|left| {
-            let mut adi = VfioAdi::inherited(&adi.name, left.ok_or(AdiError::Gone)?)?;
-            if !runs {
-                adi.begin_anew()?;
-            }
-            Ok(adi)
-        });
-        match inherited {
-            Ok(adi) => Ok(Box::new(adi)),
-            Err(error) => {
-                // It is closed, unless it is the predecessor's still.
-                if !runs {
-                    kept.forget(adi);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    fn close(&self, adi: &KeptAdi) {
-        if let Some(kept) = &self.kept {
-            kept.forget(adi);
-        }
-    }
-
-    fn close_left(&self) {
-        if let Some(kept) = &self.kept {
-            kept.forget_left();
-        }
-    }
-}
 
 /// An open ADI.
 pub struct VfioAdi {
@@ -132,8 +49,8 @@ pub struct VfioAdi {
     gone: OwnedFd,
     fault: OwnedFd,
     device: Box<dyn Device>,
-    /// By address, with the accesses that are permitted. Declared after `device`, so that the device is closed before its memory is
-    /// unmapped.
+    /// By address, with the accesses that are permitted. Declared after `device`, so that the device is closed
+    /// before its memory is unmapped.
     windows: BTreeMap<u64, (Memory, u32)>,
     /// Set while it is another process's: what is set here is recorded, and nothing reaches the ADI.
     held: bool,
@@ -184,39 +101,6 @@ fn properties(info: &AdiInfo) -> Properties {
         max_registrations: info.max_registrations.get(),
         max_registered_len: info.max_registered_len.get(),
     }
-}
-
-/// Returns a file of all doorbell pages, in the order of [`DoorbellPages`].
-fn give(device: &dyn Device, properties: &Properties) -> Result<DoorbellPages, AdiError> {
-    let doorbells = u32::from(properties.pairs) * DOORBELLS_PER_PAIR;
-    let page = |region| move |page| Page::Own { region, page };
-    let pages: Vec<_> = (0..doorbells)
-        .map(page(region::DOORBELLS))
-        .chain((0..properties.vectors.into()).map(page(region::INTERRUPTS)))
-        .collect();
-    device
-        .give(&pages)
-        .map(doorbell_pages)
-        .map_err(failed("making a file of doorbell pages"))
-}
-
-fn doorbell_pages(pages: Pages) -> DoorbellPages {
-    DoorbellPages {
-        count: pages.count(),
-        file: File::from(OwnedFd::from(pages)),
-    }
-}
-
-/// Makes the device poll the doorbells without kicks.
-fn poll_doorbells(device: &dyn Device) -> Result<(), AdiError> {
-    let message = ConfigAdiDoorbells {
-        flags: U16::new(doorbell_flags::NO_KICK),
-        ..ConfigAdiDoorbells::default()
-    };
-    device
-        .request(adi_op::CONFIG_ADI_DOORBELLS, message.as_bytes())
-        .map(drop)
-        .map_err(failed("configuring doorbells"))
 }
 
 impl VfioAdi {
@@ -281,121 +165,10 @@ impl VfioAdi {
         })
     }
 
-    /// Returns the error for a window that cannot be registered because of a limit that is known.
-    fn check(&self, window: &Window) -> Result<(), AdiError> {
-        let limit = |reason| {
-            Err(AdiError::Limit {
-                what: "registering memory",
-                reason,
-            })
-        };
-        let properties = &self.properties;
-        let (first, possible) = (window.iova, &properties.iova);
-        let last = window.len.checked_sub(1).and_then(|n| first.checked_add(n));
-        let inside = |last: &u64| possible.contains(&first) && possible.contains(last);
-        let Some(last) = last.filter(inside) else {
-            return limit(format!(
-                "{:#x} bytes at {first:#x} are not inside of the ADI's addresses, {:#x} to {:#x}",
-                window.len,
-                possible.start(),
-                possible.end()
-            ));
-        };
-        if let Some((iova, other)) = self.windows.range(..=last).next_back() {
-            let (other, _) = other;
-            if iova + (other.len() - 1) >= first {
-                return limit(format!(
-                    "{first:#x} to {last:#x} overlaps the window of {:#x} bytes at {iova:#x}",
-                    other.len()
-                ));
-            }
-        }
-        let count = self.windows.len();
-        if count >= properties.max_registrations as usize {
-            return limit(format!("{count} windows are registered, the ADI's maximum"));
-        }
-        let registered: u64 = self.windows.values().map(|(memory, _)| memory.len()).sum();
-        if window.len > properties.max_registered_len.saturating_sub(registered) {
-            return limit(format!(
-                "{:#x} bytes, besides {registered:#x}: the ADI's maximum is {:#x}",
-                window.len, properties.max_registered_len
-            ));
-        }
-        Ok(())
-    }
-
-    fn register(&self, memory: &Memory, flags: u32) -> Result<(), AdiError> {
-        let mut attempt = 1;
-        let error = loop {
-            match self.device.register_memory(memory, flags) {
-                Ok(()) => return Ok(()),
-                // The kernel interrupts the pinning for any signal, which is handled now.
-                Err(Error::Refused { source, .. })
-                    if source.kind() == io::ErrorKind::Interrupted && attempt < ATTEMPTS =>
-                {
-                    attempt += 1;
-                }
-                Err(error) => break error,
-            }
-        };
-        let Error::Refused { source, .. } = &error else {
-            return Err(failed("registering memory")(error));
-        };
-        let (len, iova) = (memory.len(), memory.iova());
-        let errno = source.raw_os_error().map(Errno::from_raw_os_error);
-        let reason = match errno {
-            Some(Errno::NOMEM | Errno::PERM) => {
-                let limit = match getrlimit(Resource::Memlock).current {
-                    Some(limit) => format!("{limit:#x} bytes"),
-                    None => "any number of bytes".into(),
-                };
-                format!(
-                    "{len:#x} bytes cannot be pinned: this process may lock {limit} \
-                     (RLIMIT_MEMLOCK; LimitMEMLOCK= of a unit) without CAP_IPC_LOCK, or the system is \
-                     out of memory"
-                )
-            }
-            Some(Errno::FAULT) => format!(
-                "{len:#x} bytes for {iova:#x} cannot be pinned: their file is shorter, or its pages \
-                 cannot be allocated"
-            ),
-            Some(Errno::INVAL) => format!(
-                "{len:#x} bytes at {iova:#x} contain addresses of interrupts, 0xfee00000 to 0xfeefffff"
-            ),
-            _ => return Err(failed("registering memory")(error)),
-        };
-        Err(AdiError::Limit {
-            what: "registering memory",
-            reason,
-        })
-    }
-
     fn set_eventfd(&self, vector: u16, eventfd: Option<BorrowedFd<'_>>) -> Result<(), AdiError> {
         self.device
             .set_eventfds(irq::VECTORS, vector.into(), &[eventfd])
             .map_err(failed("setting the eventfd of a vector"))
-    }
-
-    /// Maps memory, and registers it; returns it, to be kept.
-    fn map_memory(&self, memory: Memory, flags: u32) -> Result<Memory, AdiError> {
-        // SAFETY: nothing in this process accesses or borrows the memory. It stays mapped until
-        // `unmap` has removed it from the device, or the device is closed: see `windows`. If this process
-        // ends before that, the device accesses the registered pages only, which the kernel has pinned.
-        unsafe { self.device.map_memory(&memory) }.map_err(failed("mapping memory"))?;
-        if let Err(error) = self.register(&memory, flags) {
-            self.unmap_memory(memory)?;
-            return Err(error);
-        }
-        Ok(memory)
-    }
-
-    /// Unmaps memory that is not registered from the ADI's container, and from this process.
-    fn unmap_memory(&self, memory: Memory) -> Result<(), AdiError> {
-        self.device.unmap_memory(&memory).map_err(|error| {
-            // The container refers to it still, by its address: nothing else may be mapped there.
-            std::mem::forget(memory);
-            failed("unmapping memory")(error)
-        })
     }
 }
 

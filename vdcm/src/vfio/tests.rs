@@ -3,6 +3,7 @@
 
 mod log;
 
+use std::fs::File;
 use std::sync::{Arc, Mutex};
 
 use adit_function::memory::Access;
@@ -10,10 +11,12 @@ use adit_uapi::vfio::RegisterMemory;
 use adit_uapi::virtchnl2::op;
 use memmap2::MmapRaw;
 use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
-use zerocopy::little_endian::{U32, U64};
+use rustix::io::Errno;
+use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::FromBytes;
 
 use super::*;
+use crate::backend::Provider;
 use crate::group::Group;
 
 /// The device, as its test sees it.
