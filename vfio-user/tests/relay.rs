@@ -372,6 +372,28 @@ fn a_worker_is_replaced_between_two_messages() {
     assert_eq!(second.die().clients, 2);
 }
 
+#[test]
+fn a_worker_goes_on_for_good_when_the_one_after_it_has_died() {
+    for connected in [true, false] {
+        let fixture = Fixture::start();
+        let first = fixture.connect(ScratchDevice::new());
+        let mut client = connected.then(|| Client::negotiated(&fixture.path));
+        assert!(fixture.relay.pause(TIMEOUT));
+        let (second, source) = Worker::start(ScratchDevice::new());
+        fixture.relay.switch(source, TIMEOUT).unwrap();
+        second.die();
+        assert_eq!(fixture.lost.recv_timeout(TIMEOUT), Ok(Lost::Gone));
+        fixture.relay.revert(TIMEOUT);
+        // Nobody waits for the end of the one that has died.
+        let late = fixture.lost.recv_timeout(END_TIMEOUT * 2);
+        assert!(late.is_err(), "connected: {connected}, lost: {late:?}");
+        let client = client.get_or_insert_with(|| Client::negotiated(&fixture.path));
+        write(client, 0, 8, [1; 4]).unwrap();
+        assert_eq!(read(client, 0, 8), Ok([1; 4]));
+        assert_eq!(first.die().clients, 1);
+    }
+}
+
 /// Starts or ends a log of DMA writes, by the number of the feature.
 fn log(client: &mut Client, number: u32) -> Result<(), Errno> {
     let head = wire::DeviceFeature {

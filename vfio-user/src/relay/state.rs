@@ -29,6 +29,8 @@ const LAST_BREATH: Timespec = Timespec {
 struct Worker<'a> {
     source: Option<Arc<OwnedFd>>,
     link: Option<Link<'a>>,
+    /// Set while one that was given up may not have ended: the time at which that no longer matters.
+    ends_by: Option<Instant>,
 }
 
 /// The state of a running relay.
@@ -45,8 +47,6 @@ pub(super) struct State<'a> {
     record: Record,
     /// A message that waits for a worker, or for the end of one.
     held: Option<Message>,
-    /// Set while a worker that was given up may not have ended: the time at which that no longer matters.
-    ends_by: Option<Instant>,
 }
 
 impl<'a> State<'a> {
@@ -62,7 +62,6 @@ impl<'a> State<'a> {
             version_by: None,
             record,
             held: None,
-            ends_by: None,
         }
     }
 
@@ -80,7 +79,7 @@ impl<'a> State<'a> {
             if self.stop.is_stopped() {
                 break;
             }
-            if self.ends_by.is_some_and(|by| by <= Instant::now()) {
+            if self.worker.ends_by.is_some_and(|by| by <= Instant::now()) {
                 tracing::warn!("the worker is not known to have ended");
                 self.ended();
                 continue;
@@ -124,7 +123,7 @@ impl<'a> State<'a> {
         }
         // A client that connects and sends nothing would block others.
         let by = self.version_by.filter(|_| open);
-        let by = by.into_iter().chain(self.ends_by).min();
+        let by = by.into_iter().chain(self.worker.ends_by).min();
         let timeout = by.map(|by| {
             let left = by.saturating_duration_since(Instant::now());
             Timespec::try_from(left).unwrap_or_default()
@@ -142,11 +141,10 @@ impl<'a> State<'a> {
             Order::Connect(source) => {
                 self.worker = Worker {
                     source: Some(Arc::new(source)),
-                    link: None,
+                    ..Worker::default()
                 };
                 self.before = None;
                 self.paused = false;
-                self.ends_by = None;
                 if self.record.version.is_some() {
                     if let Err(error) = self.introduce(false) {
                         self.failed(&error);
@@ -162,7 +160,7 @@ impl<'a> State<'a> {
             Order::Switch(source, done) => {
                 let next = Worker {
                     source: Some(Arc::new(source)),
-                    link: None,
+                    ..Worker::default()
                 };
                 self.before = Some(std::mem::replace(&mut self.worker, next));
                 let introduced = match self.record.version {
@@ -234,8 +232,10 @@ impl<'a> State<'a> {
 
     fn lose(&mut self, lost: Lost) {
         tracing::warn!("{lost}; the function is in reset");
-        self.worker = Worker::default();
-        self.ends_by = Some(Instant::now() + END_TIMEOUT);
+        self.worker = Worker {
+            ends_by: Some(Instant::now() + END_TIMEOUT),
+            ..Worker::default()
+        };
         self.relay.stats.count_workers_lost(1);
         (self.relay.lost)(lost);
     }
@@ -245,7 +245,7 @@ impl<'a> State<'a> {
         if self.worker.source.is_some() {
             self.lose(Lost::Gone);
         }
-        if self.ends_by.take().is_some() && !self.paused {
+        if self.worker.ends_by.take().is_some() && !self.paused {
             self.release_held();
         }
     }
@@ -355,7 +355,7 @@ impl<'a> State<'a> {
             self.answer(&message.header, &Err(Errno::INVAL));
             return self.disconnect();
         }
-        if self.ends_by.is_some() {
+        if self.worker.ends_by.is_some() {
             // It may access what this message unmaps, or stop only with its process.
             self.held = Some(message);
             return;
