@@ -26,8 +26,8 @@ const START: Duration = Duration::from_secs(30);
 /// The time for which clients are paused, while a worker freezes and another one starts with its state: QEMU
 /// waits for five seconds.
 const PAUSE: Duration = Duration::from_millis(4200);
-/// The time for a worker to end.
-const END: Duration = Duration::from_secs(10);
+/// The time for a worker to end. It is killed then, and its sockets can be bound by its successor.
+pub const END: Duration = Duration::from_secs(10);
 /// A worker that has lived for less is started again after a pause, which doubles up to the maximum.
 const SHORT_LIFE: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

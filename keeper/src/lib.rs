@@ -71,7 +71,7 @@ mod state;
 mod store;
 mod worker;
 
-pub use keeper::{Keeper, KeeperError};
+pub use keeper::{Keeper, KeeperError, END};
 pub use protocol::{AtDeath, VERSION};
 pub use state::{file_of, frozen, read_file};
 pub use store::Store;

@@ -13,8 +13,9 @@ use crate::function::Shared;
 use crate::metrics::MetricsServer;
 use crate::report;
 
-/// The time for which a predecessor may still have the addresses, and the interval of attempts.
-const PREDECESSOR: Duration = Duration::from_secs(10);
+/// The time for which a predecessor may still have the addresses, until its keeper kills it, and the interval of
+/// attempts.
+const PREDECESSOR: Duration = adit_keeper::END.saturating_mul(2);
 const AGAIN: Duration = Duration::from_millis(5);
 
 /// The running servers, which stop when this is dropped.

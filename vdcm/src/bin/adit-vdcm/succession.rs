@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use crate::backend::Backend;
 
-/// The time for a predecessor to end, and the interval of attempts.
-const PREDECESSOR: Duration = Duration::from_secs(10);
+/// The time for a predecessor to end, which its keeper kills before, and the interval of attempts.
+const PREDECESSOR: Duration = adit_keeper::END.saturating_mul(2);
 const AGAIN: Duration = Duration::from_millis(5);
 
 #[cfg(feature = "embedded")]
