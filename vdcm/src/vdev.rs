@@ -17,13 +17,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use adit_function::control::{Capabilities, Profile, ProfileError};
 use adit_function::layout::Frames;
 use adit_function::pci::{ConfigError, ConfigSpace, PciId};
 use adit_function::slow_path::SlowPath;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use thiserror::Error;
 
 use crate::backend::{Adi, AdiError, KeptAdi, Properties};
@@ -37,9 +36,6 @@ pub(crate) use state::State;
 
 /// The bytes of a frame that are not its payload: header, two VLAN tags and FCS.
 const FRAME_OVERHEAD: u16 = 26;
-
-/// The interval at which the end of a client's connection looks for the end of a handover.
-const HANDED_OVER: Duration = Duration::from_millis(1);
 
 /// The reason why a device cannot be composed.
 #[derive(Debug, Error)]
@@ -132,6 +128,8 @@ pub struct Vdev {
     frames: Frames,
     vectors: u16,
     state: Mutex<State>,
+    /// Notified when a handover ends.
+    settled: Condvar,
 }
 
 impl Vdev {
@@ -179,6 +177,7 @@ impl Vdev {
             frames,
             vectors,
             state: Mutex::new(State::new(slow_path, composition, pages)),
+            settled: Condvar::new(),
         })
     }
 
@@ -200,19 +199,18 @@ impl Vdev {
         let mut state = self.lock();
         state.handed_over = handed_over;
         state.taken_over &= handed_over;
+        if !handed_over {
+            self.settled.notify_all();
+        }
     }
 
     /// Locks the state, but not between a state that was taken over and its continuation: what the client
     /// asks for then would not reach ADIs that are held, and is carried out after that.
     pub(crate) fn lock_settled(&self) -> MutexGuard<'_, State> {
-        loop {
-            let state = self.lock();
-            if !state.taken_over {
-                return state;
-            }
-            drop(state);
-            std::thread::sleep(HANDED_OVER);
-        }
+        let mut state = self.lock();
+        self.settled
+            .wait_while(&mut state, |state| state.taken_over);
+        state
     }
 
     /// Has the device go on, with the ADIs that it has inherited: as their predecessor has left them, or anew
@@ -228,14 +226,10 @@ impl Vdev {
 
     /// Locks the state as soon as the client is this process's, which it is for as long as the lock is held.
     pub(crate) fn lock_own(&self) -> MutexGuard<'_, State> {
-        loop {
-            let state = self.lock();
-            if !state.handed_over {
-                return state;
-            }
-            drop(state);
-            std::thread::sleep(HANDED_OVER);
-        }
+        let mut state = self.lock();
+        self.settled
+            .wait_while(&mut state, |state| state.handed_over);
+        state
     }
 
     /// Notes that the ADIs were left open by a predecessor of this process, with the doorbell pages that its

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Suspension, saved states, and migration as a client sees them.
 
+use std::time::Duration;
+
 use adit_uapi::virtchnl2::adi::op as adi_op;
 use adit_vfio_user::migration::MigrationState::{self, Resuming, Running, Stop, StopCopy};
 use adit_vfio_user::migration::{Migration, TransitionError};
