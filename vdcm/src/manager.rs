@@ -65,8 +65,8 @@ struct Devices {
     entries: BTreeMap<String, Arc<Entry>>,
     /// The names and sockets of devices that are being created or destroyed.
     reserved: BTreeSet<(String, PathBuf)>,
-    /// The number of devices whose ADIs are being replaced.
-    swaps: usize,
+    /// The number of changes of devices that are under way.
+    changes: usize,
     last_id: u64,
     closed: bool,
     /// Set while they are frozen for a successor of this process, or with its predecessor's state.
@@ -88,12 +88,12 @@ impl Drop for Reservation<'_> {
     }
 }
 
-/// The replacement of an ADI of a device, during which devices are not frozen.
-struct Swap<'a>(&'a Mutex<Devices>);
+/// A change of a device by the operator, during which devices are not frozen.
+struct Change<'a>(&'a Mutex<Devices>);
 
-impl Drop for Swap<'_> {
+impl Drop for Change<'_> {
     fn drop(&mut self) {
-        self.0.lock().swaps -= 1;
+        self.0.lock().changes -= 1;
     }
 }
 
@@ -242,7 +242,8 @@ impl Manager {
     /// As [`show`](Self::show), and when an ADI is gone or has no such state; the device is as before
     /// then.
     pub fn save(&self, name: &str) -> Result<DeviceState, VdevError> {
-        let vdev = &self.entry(name)?.vdev;
+        let (entry, _change) = self.begin_change(name)?;
+        let vdev = &entry.vdev;
         let was_suspended = vdev.is_suspended();
         vdev.suspend().map_err(|e| check::state_error(&e))?;
         vdev.save().map_err(|error| {
@@ -259,7 +260,8 @@ impl Manager {
     /// # Errors
     /// As [`show`](Self::show), when an ADI is gone, and when the client has stopped the device.
     pub fn resume(&self, name: &str) -> Result<(), VdevError> {
-        let resumed = self.entry(name)?.vdev.resume_for_operator();
+        let (entry, _change) = self.begin_change(name)?;
+        let resumed = entry.vdev.resume_for_operator();
         resumed.map_err(|error| check::state_error(&error))
     }
 
@@ -384,14 +386,14 @@ impl Manager {
         entry.ok_or_else(|| unknown(name))
     }
 
-    /// The device of this name, whose ADI is going to be replaced.
-    fn begin_swap(&self, name: &str) -> Result<(Arc<Entry>, Swap<'_>), VdevError> {
+    /// The device of this name, which is going to be suspended or resumed, or to get another ADI.
+    fn begin_change(&self, name: &str) -> Result<(Arc<Entry>, Change<'_>), VdevError> {
         let mut devices = self.devices.lock();
         devices.check_not_frozen()?;
         let entry = devices.entries.get(name).cloned();
         let entry = entry.ok_or_else(|| unknown(name))?;
-        devices.swaps += 1;
-        Ok((entry, Swap(&self.devices)))
+        devices.changes += 1;
+        Ok((entry, Change(&self.devices)))
     }
 
     /// Reserves the name and the socket of a new device.

@@ -23,7 +23,7 @@ impl Manager {
     /// that change a device.
     ///
     /// # Errors
-    /// When a device is suspended already, is being created or destroyed, or has no state; all are as
+    /// When a device is suspended already, is being created, changed or destroyed, or has no state; all are as
     /// before then.
     pub fn freeze(&self) -> Result<DeviceStates, Unfit> {
         let entries: Vec<Arc<Entry>> = {
@@ -31,8 +31,10 @@ impl Manager {
             if !devices.reserved.is_empty() {
                 return Err(Unfit::busy("a device is being created or destroyed"));
             }
-            if devices.swaps > 0 {
-                return Err(Unfit::busy("an ADI of a device is being replaced"));
+            if devices.changes > 0 {
+                return Err(Unfit::busy(
+                    "a device is being saved or resumed, or gets another ADI",
+                ));
             }
             devices.frozen = true;
             devices.entries.values().cloned().collect()

@@ -18,7 +18,7 @@ impl Manager {
     /// ADI is in use or has other resources. If ADIs of the port are among the new ones, it has none after a
     /// failure to open or join them.
     pub fn swap_adi(&self, name: &str, vport: u16, adis: &[String]) -> Result<VdevInfo, VdevError> {
-        let (entry, _swap) = self.begin_swap(name)?;
+        let (entry, _change) = self.begin_change(name)?;
         let vdev = &entry.vdev;
         let composed = |error| check::compose_error(&error);
         check::replacement(adis)?;

@@ -247,18 +247,42 @@ fn a_failed_creation_leaves_nothing() {
 }
 
 #[test]
-fn devices_are_not_frozen_while_an_adi_is_replaced() {
+fn devices_are_not_frozen_while_one_is_changed() {
     let daemon = daemon();
     daemon.provider.add(MockAdi::new("a", 1, 2));
     daemon.manager.create(of(&["a"])).unwrap();
-    let swap = daemon.manager.begin_swap("vdev0").unwrap();
+    let change = daemon.manager.begin_change("vdev0").unwrap();
     assert!(daemon.manager.freeze().is_err());
     assert!(!daemon.manager.is_frozen());
-    drop(swap);
-    daemon.manager.devices.lock().frozen = true;
-    assert!(daemon.manager.begin_swap("vdev0").is_err());
+    drop(change);
+    daemon.manager.freeze().unwrap();
+    assert_eq!(code(daemon.manager.save("vdev0")), Some(ErrorCode::Busy));
+    assert_eq!(code(daemon.manager.resume("vdev0")), Some(ErrorCode::Busy));
+    let swap = daemon.manager.swap_adi("vdev0", 0, &names(&["a"]));
+    assert_eq!(code(swap), Some(ErrorCode::Busy));
     daemon.manager.thaw();
-    drop(daemon.manager.begin_swap("vdev0").unwrap());
+    drop(daemon.manager.begin_change("vdev0").unwrap());
+}
+
+#[test]
+fn an_operator_does_not_resume_a_device_that_was_suspended_to_be_handed_over() {
+    let daemon = daemon();
+    daemon.provider.add(MockAdi::new("a", 1, 2));
+    daemon.manager.create(of(&["a"])).unwrap();
+    let vdev = daemon.manager.entry("vdev0").unwrap().vdev.clone();
+    std::thread::scope(|scope| {
+        // The operator's request has found the device, and waits for its lock.
+        let state = vdev.lock();
+        let resuming = scope.spawn(|| daemon.manager.resume("vdev0"));
+        wait(|| daemon.manager.devices.lock().changes > 0);
+        let frozen = daemon.manager.freeze();
+        assert!(frozen.is_err() && !daemon.manager.is_frozen());
+        drop(state);
+        resuming.join().unwrap().unwrap();
+    });
+    daemon.manager.freeze().unwrap();
+    assert!(vdev.is_suspended());
+    daemon.manager.thaw();
 }
 
 #[test]
