@@ -28,10 +28,9 @@ use adit_function::layout::Frames;
 use adit_function::mac::MacAddr;
 use adit_function::memory::{GuestMemory, WriteLog};
 use adit_function::vport::{VportConfig, RSS_LUT_LEN};
-use adit_uapi::virtchnl2::adi::{fault_reason, AdiFault};
+use adit_uapi::virtchnl2::adi::fault_reason;
 use adit_vfio_user::EventFd;
 use zerocopy::little_endian::U32;
-use zerocopy::FromBytes;
 
 use crate::backend::{Adi, AdiError, DoorbellPages, KeptAdi, Properties};
 use crate::protocol::{AdiInfo, AdiState, AdiStats, Limits, TraceEvent};
@@ -240,19 +239,13 @@ impl Composition {
             .collect()
     }
 
-    /// Reads and records the fault of an ADI.
+    /// Reads the fault of an ADI, and records it if there is one. An event can be late: then the fault was
+    /// recorded before.
     pub fn take_fault(&mut self, vport: u16) {
-        let Some(port) = self.ports.get_mut(usize::from(vport)) else {
+        let port = self.ports.get_mut(usize::from(vport));
+        let Some(fault) = port.and_then(Port::take_fault) else {
             return;
         };
-        let mut reply = Vec::new();
-        if port.send(&port.encoder.fault(), &mut reply).is_err() {
-            return;
-        }
-        let Ok((fault, _)) = AdiFault::read_from_prefix(&reply) else {
-            return;
-        };
-        port.faults = fault.count.get();
         let reason = fault_reason::name(fault.reason.get()).unwrap_or("unknown");
         let text = format!(
             "{reason} at {:#x}, queue {} of type {}",
@@ -262,6 +255,11 @@ impl Composition {
         );
         let vport = vport.into();
         self.record(TraceEvent::AdiFault { vport, fault: text });
+    }
+
+    /// Reads the faults of all ADIs, whose events were not handled for some time.
+    pub(crate) fn take_faults(&mut self) {
+        (0..self.frames.adis).for_each(|vport| self.take_fault(vport));
     }
 
     /// Returns whether a request waits for the limit of messages.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use adit_function::control::mock::MockDataPlane;
 use adit_function::control::AdiLimits;
-use adit_function::dataplane::QueueKind;
+use adit_function::dataplane::{FaultRecord, QueueFault, QueueId, QueueKind};
 use adit_function::ids::AdiId;
 use adit_function::memory::{GuestMemory, WriteLog};
 use adit_function::testing::driver::{bring_up, create_vport, profile, Driver};
@@ -221,6 +221,20 @@ impl MockAdi {
     #[must_use]
     pub fn state(&self) -> Arc<Mutex<MockState>> {
         self.state.clone()
+    }
+
+    /// Makes it one with a fault that nobody has asked for.
+    #[must_use]
+    pub fn faulted(self) -> Self {
+        let queue = QueueId {
+            kind: QueueKind::Rx,
+            index: 0,
+        };
+        self.state.lock().device.dp.faults = FaultRecord {
+            count: 1,
+            first: Some((queue, QueueFault::Tail { tail: 9, len: 8 })),
+        };
+        self
     }
 
     /// A function that makes the ADI go.

@@ -197,11 +197,17 @@ impl Vdev {
     /// connection is not its end then.
     pub(crate) fn hand_over(&self, handed_over: bool) {
         let mut state = self.lock();
-        state.handed_over = handed_over;
+        let before = std::mem::replace(&mut state.handed_over, handed_over);
         state.taken_over &= handed_over;
-        if !handed_over {
-            self.settled.notify_all();
+        if handed_over {
+            return;
         }
+        if before {
+            // Nobody may have handled the events of ADIs meanwhile.
+            state.composition.take_faults();
+            (0..self.frames.adis).for_each(|vport| state.gone_event(vport));
+        }
+        self.settled.notify_all();
     }
 
     /// Locks the state, but not between a state that was taken over and its continuation: what the client
@@ -437,9 +443,10 @@ impl Vdev {
         self.lock().adi_gone(vport);
     }
 
-    /// Records the fault of an ADI.
+    /// Records the fault of an ADI, if it has one that is not recorded.
     pub fn take_fault(&self, vport: u16) {
         let mut state = self.lock();
+        // What this process takes from an ADI that is another one's, is lost with that process's trace.
         if !state.handed_over {
             state.composition.take_fault(vport);
         }

@@ -8,8 +8,10 @@ use std::os::fd::OwnedFd;
 use adit_function::dataplane::{QueueId, VportCounters};
 use adit_function::logging::warn_throttled;
 use adit_function::vport::VportConfig;
+use adit_uapi::virtchnl2::adi::{fault_reason, AdiFault};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use zerocopy::FromBytes;
 
 use super::messages::{Encoder, Message};
 use crate::backend::{Adi, AdiError, KeptAdi, Link, Properties};
@@ -36,6 +38,8 @@ pub(super) struct Port {
     pub(super) requests: Cell<u64>,
     pub(super) refused: Cell<u64>,
     pub(super) faults: u64,
+    /// The number of faults since the last reset of the ADI, when it was last asked.
+    faults_since_reset: u64,
 }
 
 impl Port {
@@ -55,6 +59,7 @@ impl Port {
             requests: Cell::new(0),
             refused: Cell::new(0),
             faults: 0,
+            faults_since_reset: 0,
         }
     }
 
@@ -158,6 +163,19 @@ impl Port {
         self.note(result)
     }
 
+    /// Asks for the faults of the ADI, and counts those that are new. Returns the first one that nobody has
+    /// asked for.
+    pub(super) fn take_fault(&mut self) -> Option<AdiFault> {
+        let mut reply = Vec::new();
+        self.send(&self.encoder.fault(), &mut reply).ok()?;
+        let (fault, _) = AdiFault::read_from_prefix(&reply).ok()?;
+        let since_reset = fault.count.get();
+        let before = std::mem::replace(&mut self.faults_since_reset, since_reset);
+        // Fewer than before: it was reset by someone else, such as a keeper.
+        self.faults += since_reset.checked_sub(before).unwrap_or(since_reset);
+        (fault.reason.get() != fault_reason::NONE).then_some(fault)
+    }
+
     /// Counts and logs an error of the ADI.
     pub(super) fn note<T>(&self, result: Result<T, AdiError>) -> Result<T, AdiError> {
         if let Err(error) = &result {
@@ -177,6 +195,7 @@ impl Port {
         self.running.clear();
         self.vectors.clear();
         self.counters.take();
+        self.faults_since_reset = 0;
         let result = match self.adi() {
             Ok(adi) => adi.reset(),
             Err(_) => return self.close(),

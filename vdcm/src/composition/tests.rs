@@ -17,7 +17,7 @@ use adit_uapi::virtchnl2::{
 use adit_vfio_user::migration::{DirtyBitmap, IovaRange};
 use parking_lot::Mutex;
 use zerocopy::little_endian::{U16, U64};
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::*;
 use crate::protocol::Layout;

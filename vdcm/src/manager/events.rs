@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -145,7 +145,8 @@ impl Events {
                 fault,
             };
             let data = epoll::EventData::new_u64(token.pack());
-            // An ADI stays gone, and is reported once.
+            // An ADI stays gone, and is reported once. Each fault is a new edge, so that nobody has to read the
+            // eventfd: its event would be lost for the other process that watches the same ADI in an update.
             let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
             epoll::add(&self.set, fd, data, flags)?;
         }
@@ -222,25 +223,12 @@ impl Events {
     }
 
     fn handle(&self, token: Token) {
-        let (vdev, fault) = {
-            let members = self.members.lock();
-            let Some(member) = members.get(&token.device) else {
-                return;
-            };
-            let port = member.ports.get(usize::from(token.vport));
-            let fd = port
-                .and_then(Option::as_ref)
-                .filter(|_| token.fault)
-                .and_then(|watched| watched.fault.try_clone().ok());
-            (member.vdev.clone(), fd)
+        let vdev = match self.members.lock().get(&token.device) {
+            Some(member) => member.vdev.clone(),
+            None => return,
         };
         match token.fault {
-            true => {
-                if let Some(fd) = fault {
-                    drain(&fd);
-                }
-                vdev.take_fault(token.vport);
-            }
+            true => vdev.take_fault(token.vport),
             false => vdev.gone_event(token.vport),
         }
     }
@@ -261,22 +249,64 @@ impl Events {
 /// The descriptors of one ADI.
 pub(super) struct AdiFds(Watched);
 
-/// Resets an eventfd if it can be read without blocking.
-fn drain(event: &OwnedFd) {
-    use rustix::event::{poll, PollFd, PollFlags};
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let mut fds = [PollFd::from_borrowed_fd(event.as_fd(), PollFlags::IN)];
-    if matches!(poll(&mut fds, Some(&now)), Ok(1)) {
-        let _ = rustix::io::read(event, &mut [0; 8]);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{Layout, Limits, TraceEvent};
+    use crate::testing::MockAdi;
+    use crate::vdev::Shape;
+
+    /// A device that is watched, whose ADI reports faults by an eventfd.
+    fn watched(fault: &OwnedFd) -> (Events, Arc<Vdev>) {
+        let layout = Layout::Vf;
+        let shape = Shape {
+            layout,
+            pci_id: layout.pci_id(),
+            queues: None,
+            limits: Limits::default(),
+        };
+        let adi = MockAdi::new("adi", 1, 2).faulted();
+        let fds = AdiFds(Watched {
+            gone: adi.gone().try_clone_to_owned().unwrap(),
+            fault: fault.try_clone().unwrap(),
+        });
+        let vdev = Arc::new(Vdev::new(vec![Box::new(adi)], shape).unwrap());
+        let events = Events::new().unwrap();
+        events.add(1, &vdev, vec![fds]).unwrap();
+        (events, vdev)
+    }
+
+    /// Handles the events that wait; returns the number of faults that the device has recorded.
+    fn handled(events: &Events, vdev: &Vdev) -> usize {
+        let now = Timespec::default();
+        let mut waiting = Vec::with_capacity(4);
+        let buffer = rustix::buffer::spare_capacity(&mut waiting);
+        epoll::wait(&events.set, buffer, Some(&now)).unwrap();
+        for event in &waiting {
+            events.handle(Token::unpack(event.data.u64()));
+        }
+        let trace = vdev.trace(0, 100);
+        let is_fault = |event: &TraceEvent| matches!(event, TraceEvent::AdiFault { .. });
+        trace.iter().filter(|it| is_fault(&it.event)).count()
+    }
+
+    #[test]
+    fn a_successor_takes_no_fault_away_before_the_device_is_its_own() {
+        let fault = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+        let (next_events, next) = watched(&fault);
+        let (events, vdev) = watched(&fault);
+        next.hand_over(true);
+        rustix::io::write(&fault, &1_u64.to_ne_bytes()).unwrap();
+        assert_eq!(handled(&next_events, &next), 0);
+        assert_eq!(handled(&events, &vdev), 1);
+        // It goes on, and finds what nobody has taken: its ADI has a record of its own here.
+        next.hand_over(false);
+        assert_eq!(handled(&next_events, &next), 1);
+        // A later event is one of the same fault.
+        rustix::io::write(&fault, &1_u64.to_ne_bytes()).unwrap();
+        assert_eq!(handled(&next_events, &next), 1);
+        assert_eq!(next.stats().adis[0].faults, 1);
+    }
 
     #[test]
     fn a_token_names_device_port_and_kind() {

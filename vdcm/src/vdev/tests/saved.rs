@@ -195,6 +195,19 @@ fn a_client_that_leaves_between_two_handovers_is_released() {
 }
 
 #[test]
+fn an_adi_that_goes_while_its_device_is_handed_over_is_missed_afterwards() {
+    let adi = MockAdi::new("adi", 1, 4);
+    let end = adi.end();
+    let vdev = Vdev::new(vec![Box::new(adi)], shape(Layout::Vf)).unwrap();
+    vdev.hand_over(true);
+    end();
+    vdev.gone_event(0);
+    assert!(!vdev.is_gone());
+    vdev.hand_over(false);
+    assert!(vdev.is_gone());
+}
+
+#[test]
 fn fields_that_a_device_cannot_have_are_named() {
     let saved = serde_json::to_value(saved()).unwrap();
     let target = running_vdev();
