@@ -208,7 +208,8 @@ impl Manager {
         )?);
         let undo = || {
             self.end(&entry, false);
-            if let Some(kept) = kept {
+            // A predecessor that still runs goes on with its socket, client and pages.
+            if let Some(kept) = kept.filter(|_| !pages.is_expected()) {
                 kept.forget(&entry.name, &entry.socket);
             }
         };
@@ -344,6 +345,14 @@ impl Manager {
     /// See [`show`](Self::show).
     pub fn trace(&self, name: &str, after: u64, max: usize) -> Result<Vec<TraceEntry>, VdevError> {
         Ok(self.entry(name)?.vdev.trace(after, max))
+    }
+
+    /// Refuses new devices, and that those which are there are frozen. Returns whether they are frozen already:
+    /// nothing of theirs may be released then, because another process goes on with it.
+    pub fn close(&self) -> bool {
+        let mut devices = self.devices.lock();
+        devices.closed = true;
+        devices.frozen
     }
 
     /// Ends all devices, and refuses new ones. Under a keeper they are the next process's.

@@ -4,6 +4,8 @@
 #![cfg(feature = "embedded")]
 
 mod daemon;
+#[path = "keeper/frozen.rs"]
+mod frozen;
 #[path = "daemon/worker.rs"]
 mod worker;
 

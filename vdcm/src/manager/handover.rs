@@ -23,8 +23,8 @@ impl Manager {
     /// that change a device.
     ///
     /// # Errors
-    /// When a device is suspended already, is being created, changed or destroyed, or has no state; all are as
-    /// before then.
+    /// When a device is suspended already, is being created, changed or destroyed, or has no state, and at the
+    /// end of the daemon; all are as before then.
     pub fn freeze(&self) -> Result<DeviceStates, Unfit> {
         let entries: Vec<Arc<Entry>> = {
             let mut devices = self.devices.lock();
@@ -35,6 +35,9 @@ impl Manager {
                 return Err(Unfit::busy(
                     "a device is being saved or resumed, or gets another ADI",
                 ));
+            }
+            if devices.closed {
+                return Err(Unfit::busy("the daemon is stopping"));
             }
             devices.frozen = true;
             devices.entries.values().cloned().collect()

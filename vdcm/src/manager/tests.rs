@@ -283,6 +283,8 @@ fn an_operator_does_not_resume_a_device_that_was_suspended_to_be_handed_over() {
     daemon.manager.freeze().unwrap();
     assert!(vdev.is_suspended());
     daemon.manager.thaw();
+    assert!(!daemon.manager.close());
+    assert!(daemon.manager.freeze().is_err());
 }
 
 #[test]

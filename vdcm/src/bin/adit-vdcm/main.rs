@@ -70,7 +70,8 @@ fn serve(args: &Args, config: Config, keeper: Option<(Worker, Start)>) -> anyhow
     let stop = StopHandle::new()?;
     let signals = service::Signals::catch()?;
     let takes_over = keeper.as_ref().is_some_and(|(_, start)| start.update);
-    let bind = || Listener::bind(&args.control, config.control.permissions(), BACKLOG);
+    let permissions = config.control.permissions();
+    let bind = || Listener::bind(&args.control, permissions, BACKLOG);
     // Another daemon at the same path is found before anything else is set up; a predecessor has it
     // until it ends.
     let listener = (!takes_over).then(bind).transpose()?;
@@ -97,35 +98,39 @@ fn serve(args: &Args, config: Config, keeper: Option<(Worker, Start)>) -> anyhow
         ..Settings::default()
     };
     manager.recreate();
-    if let Some(worker) = worker.as_ref().filter(|_| takes_over) {
-        succession::begin(worker, &backend, &manager)?;
-    }
-    backend.run(&stop)?;
-    if let Some(worker) = &worker {
-        worker.ready(succession::load(&backend, &manager, &stop))?;
-    }
-    let listener = match listener {
-        Some(listener) => listener,
-        None => succession::after_predecessor(&manager, bind)?,
-    };
-    let made = configured::make(&*manager, &config);
-    let reload = configured::Reload::new(args.config.clone(), config, manager.clone());
-    let signals = signals.handle(stop.clone(), reload)?;
-    tracing::info!(control = %args.control.display(), devices = made, "ready");
-    service::ready(&format!("{made} devices of the configuration"));
+    let operate = || {
+        if let Some(worker) = worker.as_ref().filter(|_| takes_over) {
+            succession::begin(worker, &backend, &manager)?;
+        }
+        backend.run(&stop)?;
+        if let Some(worker) = &worker {
+            worker.ready(succession::load(&backend, &manager, &stop))?;
+        }
+        let listener = match listener {
+            Some(listener) => listener,
+            None => succession::after_predecessor(&manager, &stop, bind)?,
+        };
+        let made = configured::make(&*manager, &config);
+        let reload = configured::Reload::new(args.config.clone(), config, manager.clone());
+        let signals = signals.handle(stop.clone(), reload)?;
+        tracing::info!(control = %args.control.display(), devices = made, "ready");
+        service::ready(&format!("{made} devices of the configuration"));
 
-    let mut server = Server::new(listener, manager.clone(), settings);
-    let served = server.run(&stop).context("the control socket");
-    let there = backend.check();
-    service::stopping();
-    // No new requests, then no devices.
-    drop(server);
-    stop.stop();
-    signals.finish();
+        let mut server = Server::new(listener, manager.clone(), settings);
+        let served = server.run(&stop).context("the control socket");
+        let served = backend.check().and(served);
+        succession::close(&manager, &served);
+        service::stopping();
+        // No new requests, then no devices.
+        drop(server);
+        stop.stop();
+        signals.finish();
+        served
+    };
+    let operated = operate();
+    succession::close(&manager, &operated);
     manager.shut_down();
-    there?;
-    tracing::info!("stopped");
-    served
+    operated.inspect(|()| tracing::info!("stopped"))
 }
 
 /// The folder for the sockets of devices.

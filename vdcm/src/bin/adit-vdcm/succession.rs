@@ -8,9 +8,7 @@ use adit_keeper::{read_file, Begin, Start, Store, Worker, Workload};
 use adit_vdcm::manager::Manager;
 use adit_vfio_user::handover::InheritedFds;
 use adit_vfio_user::{BindError, Listener, StopHandle};
-#[cfg(feature = "embedded")]
-use anyhow::bail;
-use anyhow::Context;
+use anyhow::{bail, Context};
 use serde_json::Value;
 
 use crate::backend::Backend;
@@ -71,17 +69,37 @@ pub(crate) fn begin(worker: &Worker, backend: &Backend, manager: &Manager) -> an
     }
 }
 
-/// Binds the control socket as soon as the predecessor has ended, and the devices run.
+/// Has the devices wait for their end. If they are frozen, this process ends at once: another one goes on with
+/// them, or may, and an orderly end would zero the doorbell pages that their clients have mapped, and reset ADIs
+/// that stay open.
+pub(crate) fn close(manager: &Manager, ended: &anyhow::Result<()>) {
+    if !manager.close() {
+        return;
+    }
+    if let Err(error) = ended {
+        tracing::error!("the devices are left to another process: {error:#}");
+        std::process::exit(1);
+    }
+    tracing::info!("stopped, and the devices are left to another process");
+    std::process::exit(0);
+}
+
+/// Binds the control socket as soon as the predecessor has ended, and the devices run; or fails at the end of
+/// this process, which has no keeper any more.
 pub(crate) fn after_predecessor(
     manager: &Manager,
+    stop: &StopHandle,
     bind: impl Fn() -> Result<Listener, BindError>,
-) -> Result<Listener, BindError> {
+) -> anyhow::Result<Listener> {
     let until = Instant::now() + PREDECESSOR;
     loop {
+        if stop.is_stopped() {
+            bail!("stopped before the predecessor has ended");
+        }
         if !manager.is_frozen() || Instant::now() >= until {
             match bind() {
                 Err(_) if Instant::now() < until => {}
-                bound => return bound,
+                bound => return Ok(bound?),
             }
         }
         std::thread::sleep(AGAIN);
@@ -272,6 +290,9 @@ mod state {
         }
 
         fn abandoned(&mut self) {
+            // A NIC that is frozen stays so until the process has ended: another one receives from its wires.
+            #[cfg(feature = "embedded")]
+            std::mem::forget(self.freeze.take());
             self.stop.stop();
         }
     }
