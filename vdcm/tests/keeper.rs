@@ -10,6 +10,7 @@ mod frozen;
 mod worker;
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ use adit_uapi::regs::{rstat, vf};
 use adit_vdcm::protocol::{Spec, VdevInfo, VdevState};
 use daemon::{Daemon, TIMEOUT};
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::process::{kill_process, test_kill_process, Signal};
+use rustix::process::{kill_process, test_kill_process, Pid, Signal};
 use vfio_user::Client;
 use worker::{next_worker, worker};
 
@@ -125,6 +126,25 @@ fn a_client_that_has_left_does_not_ring_the_next_ones_doorbells() {
         next_worker(&daemon, old);
         ring();
         device.recovers(killed);
+    }
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn keeper_and_daemon_raise_their_limit_of_descriptors() {
+    let mut command = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_adit-vdcm");
+    command.args(["-c", "ulimit -Sn 64 && exec \"$@\"", "sh", program]);
+    let daemon = Daemon::start_with(command, "", &["--embedded", "--wire", "none", "--keeper"]);
+    let keeper = Pid::from_child(&daemon.process);
+    for process in [keeper, worker(&daemon)] {
+        let limits = std::fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+        let open_files = limits
+            .lines()
+            .find_map(|it| it.strip_prefix("Max open files"));
+        let words: Vec<_> = open_files.unwrap().split_whitespace().collect();
+        assert_eq!(words[0], words[1], "soft and hard limit: {limits}");
+        assert_ne!(words[0], "64");
     }
     daemon.stop(Signal::TERM);
 }

@@ -21,15 +21,26 @@ pub(crate) fn next_worker(daemon: &Daemon, old: Pid) -> Pid {
     }
 }
 
-/// The process id of the worker that was ready last.
+/// The process id of the worker that was ready last. The daemon may be known to be ready before its keeper has
+/// logged that.
 pub(crate) fn worker(daemon: &Daemon) -> Pid {
-    let log = daemon.log();
+    let since = Instant::now();
+    loop {
+        let log = daemon.log();
+        if let Some(worker) = logged(&log) {
+            return worker;
+        }
+        assert!(since.elapsed() < TIMEOUT, "no worker: {log}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The process id of the worker that the last entire line about one names.
+fn logged(log: &str) -> Option<Pid> {
     let mut ready = log
-        .lines()
-        .filter(|line| line.contains("the worker is ready") || line.contains("updated:"));
-    let pid = ready.next_back().and_then(|line| {
-        let (_, pid) = line.split_once("pid=")?;
-        pid.split(' ').next()?.parse().ok()
-    });
-    Pid::from_raw(pid.unwrap_or_else(|| panic!("no worker: {log}"))).unwrap()
+        .split_inclusive('\n')
+        .filter(|line| line.contains("the worker is ready") || line.contains("updated:"))
+        .filter(|line| line.ends_with('\n'));
+    let (_, pid) = ready.next_back()?.split_once("pid=")?;
+    Pid::from_raw(pid.split_whitespace().next()?.parse().ok()?)
 }
