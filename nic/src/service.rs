@@ -446,6 +446,9 @@ impl Workload for Load {
     }
 
     fn abandoned(&mut self) {
+        // A frozen device may be another process's, and must not poll when its freeze is dropped. Nor can one go on
+        // that its keeper has not told to: its client's end would wait for that.
+        self.shared.stop();
         self.stop.stop();
     }
 }
@@ -475,3 +478,6 @@ fn ask_qemu(
             });
         })
 }
+
+#[cfg(test)]
+mod tests;
