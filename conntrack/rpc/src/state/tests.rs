@@ -17,6 +17,7 @@ use adit_conntrack::{
 use super::*;
 use crate::Clock;
 
+mod damaged;
 mod expected;
 
 struct At(u64);
