@@ -9,9 +9,9 @@ use adit_conntrack_rpc::proto::{
 };
 
 use super::error::{operation, Result, INVALID};
-use super::flow::Entry;
+use super::flow::{Entry, Flow, Part};
 use super::parse::{NatValue, Request};
-use super::protocol::Field;
+use super::protocol::{self, Field};
 
 /// The text for a label that connections do not have.
 const OUT_OF_RANGE: &str = "Numerical result out of range";
@@ -42,8 +42,11 @@ fn tuple_message(tuple: &Tuple) -> proto::Tuple {
 }
 
 impl Request {
+    /// A part of a tuple. A protocol without ports has none of those that were given to one named before.
     fn part(&self, field: Field) -> Option<u16> {
-        self.fields.get(&field).map(|value| *value as u16)
+        let has_parts = self.protocol.and_then(protocol::by_number).is_some();
+        let part = self.fields.get(&field).filter(|_| has_parts);
+        part.map(|value| *value as u16)
     }
 
     fn is_icmp(&self) -> bool {
@@ -88,6 +91,27 @@ impl Request {
         self.tuple([self.src, self.dst], self.original_parts())
     }
 
+    /// Reports whether the ports of the reply are given without an address of it, of which no request can be made.
+    pub(super) fn has_reply_without_address(&self) -> bool {
+        let has_part = self.reply_parts().iter().any(Option::is_some);
+        has_part && self.reply_src.is_none() && self.reply_dst.is_none()
+    }
+
+    /// Reports whether the reply of a connection has the ends that are given.
+    pub(super) fn has_reply(&self, reply: &Flow) -> bool {
+        let [src, dst] = self.reply_parts();
+        let has_parts = match reply.part {
+            Part::Ports(of_src, of_dst) => {
+                let is =
+                    |part: Option<u16>, other| part.is_none_or(|part| u32::from(part) == other);
+                is(src, of_src) && is(dst, of_dst)
+            }
+            Part::None | Part::Keys(..) | Part::Icmp { .. } => true,
+        };
+        let is = |address: Option<IpAddr>, other| address.is_none_or(|address| address == other);
+        is(self.reply_src, reply.src) && is(self.reply_dst, reply.dst) && has_parts
+    }
+
     /// The original tuple of the connection to be found.
     pub(super) fn wanted(&self) -> Result<proto::Tuple> {
         match self.original()? {
@@ -103,13 +127,16 @@ impl Request {
             (None, None) => None,
             _ => self.given_reply(original.as_ref())?,
         };
-        let inverse = |tuple: Option<Tuple>| tuple.and_then(|tuple| tuple.invert());
-        let Some(original) = original.or_else(|| inverse(reply)) else {
-            return operation(INVALID);
-        };
-        match reply {
-            Some(reply) => Ok((original, reply)),
-            None => Ok((original, self.translated(&original)?)),
+        match (original, reply) {
+            (Some(original), Some(reply)) => Ok((original, reply)),
+            (Some(original), None) => Ok((original, self.translated(&original)?)),
+            (None, Some(reply)) if self.src.is_none() && self.dst.is_none() => {
+                let Some(original) = reply.invert() else {
+                    return operation(INVALID);
+                };
+                Ok((original, self.translated(&original)?))
+            }
+            (None, _) => operation(INVALID),
         }
     }
 
@@ -152,18 +179,57 @@ impl Request {
         }
     }
 
+    /// The zones of both directions, of the original's, and of the reply's, as they are given.
+    fn zones(&self) -> [(Option<u16>, proto::Direction); 3] {
+        [
+            (self.zone, proto::Direction::Unspecified),
+            (self.orig_zone, proto::Direction::Original),
+            (self.reply_zone, proto::Direction::Reply),
+        ]
+    }
+
+    /// The zone of a connection to be created, which is one: Linux takes the next one only if it is 0.
     pub(super) fn zone_message(&self) -> Result<Option<proto::Zone>> {
-        let zone = |id: u16, direction: proto::Direction| proto::Zone {
-            id: id.into(),
-            direction: direction.into(),
-        };
-        match (self.zone, self.orig_zone, self.reply_zone) {
-            (None, None, None) => Ok(None),
-            (Some(id), None, None) => Ok(Some(zone(id, proto::Direction::Unspecified))),
-            (None, Some(id), None) => Ok(Some(zone(id, proto::Direction::Original))),
-            (None, None, Some(id)) => Ok(Some(zone(id, proto::Direction::Reply))),
-            _ => operation(INVALID),
+        let mut zone = proto::Zone::default();
+        for (id, direction) in self.zones() {
+            let Some(id) = id else { continue };
+            if zone.id != 0 {
+                return operation(INVALID);
+            }
+            zone.id = id.into();
+            zone.set_direction(direction);
         }
+        Ok((zone.id != 0).then_some(zone))
+    }
+
+    /// The zone that selects connections, if it says all that is given: there is one, and it is not 0.
+    fn zone_filter(&self) -> Option<proto::Zone> {
+        let zones = self.zones();
+        let mut given = zones.iter().filter(|(id, _)| id.is_some());
+        let (Some((id, direction)), None) = (given.next(), given.next()) else {
+            return None;
+        };
+        let id = id.filter(|id| *id != 0)?;
+        let direction = i32::from(*direction);
+        Some(proto::Zone {
+            id: id.into(),
+            direction,
+        })
+    }
+
+    /// Reports whether zones are given that [`filter`](Self::filter) has not, or that it also finds in one direction.
+    pub(super) fn has_more_zones(&self) -> bool {
+        let filter = self.zone_filter();
+        let is_exact = filter.is_some_and(|zone| zone.direction() != proto::Direction::Unspecified);
+        self.zones().iter().any(|(id, _)| id.is_some()) && !is_exact
+    }
+
+    /// Reports whether a connection has the zones that are given. One that it has not is 0.
+    pub(super) fn has_zones(&self, entry: &Entry<'_>) -> bool {
+        let zones = self.zones().into_iter().zip(entry.zones());
+        zones
+            .into_iter()
+            .all(|((id, _), of_entry)| id.is_none_or(|id| u32::from(id) == of_entry.unwrap_or(0)))
     }
 
     fn tags(&self) -> Vec<u32> {
@@ -310,7 +376,7 @@ impl Request {
             id: self.id,
             family: family.into(),
             protocol: self.protocol.map(u32::from),
-            zone: self.zone_message()?,
+            zone: self.zone_filter(),
             mark: mark.map(|(value, mask)| proto::Mark { value, mask }),
             status_set: set.bits(),
             status_clear: clear.bits(),

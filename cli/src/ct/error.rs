@@ -38,7 +38,6 @@ impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         // The texts that conntrack(8) has for the error numbers of ctnetlink.
         let text = match (error.code, error.call) {
-            (Code::AlreadyExists, "CreateConnection") => "Such conntrack exists, try -U to update",
             (Code::AlreadyExists, _) => "File exists",
             (Code::NotFound, "CreateExpectation") => "master conntrack not found",
             (Code::NotFound, "GetExpectation" | "DeleteExpectation") => "No such file or directory",

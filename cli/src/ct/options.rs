@@ -3,7 +3,7 @@
 
 use super::error::{usage, Result};
 use super::getopt::{Spec, Value};
-use super::protocol::Field;
+use super::protocol::{Field, Letter};
 
 /// A command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,10 @@ pub(super) enum Opt {
 pub(super) enum Key {
     Command(Command),
     Option(Opt),
+    /// An option of a protocol.
     Field(Field),
+    /// The same on a command line that has named the protocol.
+    Letter(Letter),
 }
 
 const fn command(letter: char, name: &'static str, command: Command) -> Spec<Key> {
@@ -170,9 +173,6 @@ impl Opt {
     /// Reports whether a command takes the option.
     fn is_permitted(self, command: Command, table: Table) -> bool {
         use Opt::*;
-        if self == NatRange {
-            return true; // It is ignored.
-        }
         let tuple = matches!(self, Src | Dst | ReplySrc | ReplyDst | Protocol);
         let label = match command {
             Command::Create | Command::Add => self == LabelAdd,

@@ -10,7 +10,7 @@ use super::error::{usage, Failure, Result};
 use super::getopt::{Problem, Reader, Spec};
 use super::labels::{self, Bits, Labels};
 use super::options::{self, Command, Key, Opt, Table, SPECS};
-use super::protocol::{self, Field};
+use super::protocol::{self, Field, Letter};
 use super::values::{self, Network};
 
 /// The address and port to which a connection is translated, if they are given.
@@ -92,6 +92,11 @@ pub(super) struct Request {
     pub(super) is_v6: Option<bool>,
     pub(super) protocol: Option<u8>,
     pub(super) fields: BTreeMap<Field, u32>,
+    /// The places of the fields that are given.
+    places: Vec<usize>,
+    /// The protocols of which a state is given, and the one of which an end of the reply is.
+    states_of: Vec<u8>,
+    reply_of: Option<u8>,
     pub(super) timeout: Option<u32>,
     /// Bits that are set, and bits that are not.
     pub(super) status: Option<(Status, Status)>,
@@ -137,6 +142,7 @@ pub(super) fn parse(words: &[String]) -> Result<Request> {
     let mut request = Request::default();
     let mut specs: Vec<Spec<Key>> = SPECS.to_vec();
     let mut reader = Reader::new(words);
+    let mut turn = 0;
     while let Some(option) = reader.next(&specs) {
         let (key, value) = option.map_err(|problem| {
             Failure::Usage(match problem {
@@ -146,7 +152,9 @@ pub(super) fn parse(words: &[String]) -> Result<Request> {
         })?;
         match key {
             Key::Command(command) => request.set_command(command, value, &mut reader)?,
-            Key::Field(field) => request.set_field(field, value.unwrap_or_default())?,
+            Key::Letter(letter) => request.set_field(letter, value.unwrap_or_default())?,
+            // Protocols add letters.
+            Key::Field(_) => {}
             Key::Option(option) => {
                 // Of an optional value, conntrack(8) takes the next word, and ignores one that is joined to
                 // the option.
@@ -159,9 +167,9 @@ pub(super) fn parse(words: &[String]) -> Result<Request> {
                 };
                 request.set(option, value)?;
                 if let (Opt::Protocol, Some(number)) = (option, request.protocol) {
-                    let own = protocol::by_number(number).map_or(&[][..], |p| p.options);
-                    specs.truncate(SPECS.len());
-                    specs.extend_from_slice(own);
+                    let own = protocol::by_number(number);
+                    specs.extend(own.iter().flat_map(|protocol| protocol.letters(turn)));
+                    turn += 1;
                 }
             }
         }
@@ -209,8 +217,13 @@ impl Request {
         }
     }
 
-    fn set_field(&mut self, field: Field, text: &str) -> Result<()> {
-        let name = self.protocol.map(protocol::shown_name);
+    fn set_field(&mut self, letter: Letter, text: &str) -> Result<()> {
+        let number = self.protocol.unwrap_or(0);
+        let found = protocol::by_number(number).and_then(|protocol| protocol.field(letter));
+        let Some((place, field)) = found else {
+            return Ok(()); // It is an option of a protocol named before.
+        };
+        let name = Some(protocol::shown_name(number));
         let value = match (field, name) {
             (Field::State, Some("tcp")) => values::tcp_state(text)?,
             (Field::State, Some("sctp")) => values::sctp_state(text)?,
@@ -219,10 +232,9 @@ impl Request {
                 Some(index) => index as u32,
                 None => return usage(format!("Unknown DCCP state `{text}'")),
             },
-            (Field::Role, _) => match text {
-                "client" => 0,
-                "server" => 1,
-                _ => return usage(format!("Unknown DCCP role `{text}'")),
+            (Field::Role, _) => match values::role(text) {
+                Some(role) => role,
+                None => return usage(format!("Unknown DCCP role `{text}'")),
             },
             (Field::OrigTag | Field::ReplyTag, _) => values::tag(values::number(text) as u32),
             (_, Some("gre")) => u32::from(values::number(text) as u16),
@@ -230,7 +242,41 @@ impl Request {
             _ => u32::from(values::decimal(text) as u16),
         };
         self.fields.insert(field, value);
+        self.places.push(place);
+        if field == Field::State {
+            self.states_of.push(number);
+        } else if matches!(field, Field::ReplySrc | Field::ReplyDst) {
+            self.reply_of = Some(number);
+        }
         Ok(())
+    }
+
+    /// Reports whether no connection has the values: a state or an end of the reply is that of a protocol which
+    /// was named before another one, the timeout is one of the values to be found, and never the same, or an end of
+    /// the reply is not the one that it is translated to.
+    pub(super) fn finds_nothing(&self) -> bool {
+        let is_other = |number: &u8| self.protocol != Some(*number);
+        let is = |command| self.command == Some(command);
+        let has_timeout = is(Command::Delete) && self.timeout.is_some();
+        let finds_state = !is(Command::Update);
+        let part = |field| self.fields.get(&field).map(|part| *part as u16);
+        let differs = |nat: Option<NatValue>, address: Option<IpAddr>, part: Option<u16>| {
+            nat.flatten().is_some_and(|(to, port)| {
+                address.is_some_and(|address| address != to)
+                    || port.zip(part).is_some_and(|(port, part)| port != part)
+            })
+        };
+        let is_other_end = differs(self.src_nat, self.reply_dst, part(Field::ReplyDst))
+            || differs(self.dst_nat, self.reply_src, part(Field::ReplySrc));
+        finds_state && self.states_of.iter().any(is_other)
+            || self.reply_of.iter().any(is_other)
+            || has_timeout && self.compares()
+            || is_other_end
+    }
+
+    /// Reports whether connections are compared with values, apart from translations.
+    fn compares(&self) -> bool {
+        self.given.iter().any(|option| option.compares())
     }
 
     /// Notes the family of an address, which all addresses have.
@@ -266,13 +312,20 @@ impl Request {
         Ok((address, Some(values::mask(address, prefix))))
     }
 
-    /// The address and port of a translation.
-    fn nat(&mut self, option: Opt, value: Option<&str>) -> Result<NatValue> {
+    /// The address and port of a translation. Those that were given before stay where there are no others.
+    fn nat(
+        &mut self,
+        option: Opt,
+        value: Option<&str>,
+        before: Option<NatValue>,
+    ) -> Result<Option<NatValue>> {
+        let before = before.flatten();
         let Some(text) = value else {
-            return Ok(None);
+            return Ok(Some(before));
         };
         let (host, port) = values::nat(text)?;
-        Ok(Some((self.address(option, host)?.0, port)))
+        let port = port.or(before.and_then(|(_, port)| port));
+        Ok(Some(Some((self.address(option, host)?.0, port))))
     }
 
     /// The names of labels, or nothing without a file of them.
@@ -312,7 +365,9 @@ impl Request {
 
     fn set(&mut self, option: Opt, value: Option<&str>) -> Result<()> {
         let text = value.unwrap_or_default();
-        self.given.push(option);
+        if option != Opt::NatRange {
+            self.given.push(option);
+        }
         match option {
             Opt::Src => {
                 let (address, mask) = self.address(option, text)?;
@@ -334,10 +389,7 @@ impl Request {
             Opt::ReplyDst => self.reply_dst = Some(self.address(option, text)?.0),
             Opt::MaskSrc => self.mask_src = Some(self.address(option, text)?.0),
             Opt::MaskDst => self.mask_dst = Some(self.address(option, text)?.0),
-            Opt::Protocol => {
-                self.protocol = Some(protocol::number(text)?);
-                self.fields.clear();
-            }
+            Opt::Protocol => self.protocol = Some(protocol::number(text)?),
             Opt::Timeout => self.timeout = Some(values::decimal(text) as u32),
             Opt::Status => {
                 let (set, clear) = values::status(text)?;
@@ -352,9 +404,9 @@ impl Request {
             Opt::Family if text.starts_with("ipv4") => self.set_family(false)?,
             Opt::Family if text.starts_with("ipv6") => self.set_family(true)?,
             Opt::Family => return usage(format!("`{text}' unsupported protocol")),
-            Opt::SrcNat => self.src_nat = Some(self.nat(option, value)?),
-            Opt::DstNat => self.dst_nat = Some(self.nat(option, value)?),
-            Opt::AnyNat => self.any_nat = Some(self.nat(option, value)?),
+            Opt::SrcNat => self.src_nat = self.nat(option, value, self.src_nat)?,
+            Opt::DstNat => self.dst_nat = self.nat(option, value, self.dst_nat)?,
+            Opt::AnyNat => self.any_nat = self.nat(option, value, self.any_nat)?,
             Opt::Output => self.set_output(text)?,
             Opt::Secmark => {}
             Opt::BufferSize => self.buffer = Some(values::decimal(text)),
@@ -388,7 +440,8 @@ impl Request {
                 *flag = true;
             }
         })?;
-        if output.labels {
+        // Without a file of labels, conntrack(8) looks for it again whenever it needs it.
+        if output.labels || self.output.labels {
             self.load_labels();
         }
         self.output.add(output)
@@ -404,29 +457,31 @@ impl Request {
             return options::refuse(&self.given);
         };
         options::check(&self.given, command, self.table)?;
+        let is_connection = self.table != Table::Expect;
         let identifies = matches!(command, Command::Create | Command::Add | Command::Get);
+        if is_connection && identifies {
+            protocol::check_ends(
+                [has(Opt::Src), has(Opt::Dst)],
+                ["src", "dst"],
+                [has(Opt::ReplySrc), has(Opt::ReplyDst)],
+                ["reply-src", "reply-dst"],
+            )?;
+        }
+        if let Some(protocol) = self.protocol.and_then(protocol::by_number) {
+            if command != Command::Help {
+                protocol.check(&self.places, command, self.table)?;
+            }
+        }
         if self.table == Table::Conntrack {
+            if has(Opt::Zero) && self.compares() {
+                return usage("Can't use -z with filtering parameters");
+            }
             if has(Opt::MaskSrc) && !has(Opt::Src) {
                 return usage("Can't use --mask-src without --src");
             }
             if has(Opt::MaskDst) && !has(Opt::Dst) {
                 return usage("Can't use --mask-dst without --dst");
             }
-            let has_original = self.src.is_some() && self.dst.is_some();
-            let has_reply = self.reply_src.is_some() && self.reply_dst.is_some();
-            if identifies && !has_original && !has_reply {
-                return usage("you have to specify `--src' and `--dst'");
-            }
-        }
-        if let Some(protocol) = self.protocol.and_then(protocol::by_number) {
-            if command != Command::Help {
-                let fields: Vec<_> = self.fields.keys().copied().collect();
-                protocol.check(&fields, command, self.table)?;
-            }
-        }
-        let compares = self.given.iter().any(|option| option.compares());
-        if has(Opt::Zero) && self.table == Table::Conntrack && compares {
-            return usage("Can't use -z with filtering parameters");
         }
         Ok(())
     }

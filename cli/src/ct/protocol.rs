@@ -6,7 +6,7 @@ use super::getopt::{Spec, Value};
 use super::options::{Command, Key, Table};
 use super::values;
 
-/// An option of a protocol. Keys of GRE stand for ports.
+/// An option of a protocol, in the order in which they are checked. Keys of GRE stand for ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Field {
     OrigSrc,
@@ -15,9 +15,9 @@ pub(super) enum Field {
     ReplyDst,
     MaskSrc,
     MaskDst,
+    State,
     TupleSrc,
     TupleDst,
-    State,
     OrigTag,
     ReplyTag,
     Role,
@@ -27,6 +27,15 @@ pub(super) enum Field {
 }
 
 use Field::*;
+
+/// An option that a command line may have because it has named a protocol. If it names several, the options of
+/// all of them are known; conntrack(8) has a letter for each, which means what it means to the last protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Letter {
+    letter: u8,
+    /// The number of protocols that were named before, which makes options of the same name different ones.
+    turn: usize,
+}
 
 /// A protocol with options of its own.
 #[derive(Debug)]
@@ -39,7 +48,16 @@ pub(super) struct Protocol {
     creates_with: &'static [Field],
     /// The options that are for creation (and, where it is so, other commands) only.
     only_created: &'static [Field],
+    /// The letter of the first option. Those of the others follow.
+    letter: u8,
+    /// The number of options that are checked, of which it may have fewer.
+    checked: usize,
+    /// The ends of the reply, as they are called when one of them lacks.
+    reply_ends: [&'static str; 2],
 }
+
+/// The names that are no options' names, in messages of all protocols but some.
+const REPLY_PORTS: [&str; 2] = ["reply-src-port", "reply-dst-port"];
 
 const fn field(name: &'static str, field: Field) -> Spec<Key> {
     Spec {
@@ -78,6 +96,9 @@ static PROTOCOLS: [Protocol; 8] = [
         options: ports![field("state", State)],
         creates_with: &[State],
         only_created: NONE,
+        letter: b'1',
+        checked: 10,
+        reply_ends: REPLY_PORTS,
     },
     Protocol {
         number: 17,
@@ -85,6 +106,9 @@ static PROTOCOLS: [Protocol; 8] = [
         options: ports![],
         creates_with: NONE,
         only_created: NONE,
+        letter: b'1',
+        checked: 9,
+        reply_ends: REPLY_PORTS,
     },
     Protocol {
         number: 136,
@@ -92,6 +116,9 @@ static PROTOCOLS: [Protocol; 8] = [
         options: ports![],
         creates_with: NONE,
         only_created: NONE,
+        letter: b'1',
+        checked: 11,
+        reply_ends: REPLY_PORTS,
     },
     Protocol {
         number: 132,
@@ -103,6 +130,9 @@ static PROTOCOLS: [Protocol; 8] = [
         ],
         creates_with: &[State, OrigTag, ReplyTag],
         only_created: &[OrigTag, ReplyTag],
+        letter: 1,
+        checked: 14,
+        reply_ends: REPLY_PORTS,
     },
     Protocol {
         number: 33,
@@ -110,6 +140,9 @@ static PROTOCOLS: [Protocol; 8] = [
         options: ports![field("state", State), field("role", Role)],
         creates_with: &[State, Role],
         only_created: &[Role],
+        letter: 1,
+        checked: 13,
+        reply_ends: ["reply-port-src", "report-port-dst"],
     },
     Protocol {
         number: 1,
@@ -121,6 +154,9 @@ static PROTOCOLS: [Protocol; 8] = [
         ],
         creates_with: &[IcmpType, IcmpCode],
         only_created: NONE,
+        letter: b'1',
+        checked: 4,
+        reply_ends: REPLY_PORTS,
     },
     Protocol {
         number: 58,
@@ -132,6 +168,9 @@ static PROTOCOLS: [Protocol; 8] = [
         ],
         creates_with: &[IcmpType, IcmpCode],
         only_created: NONE,
+        letter: b'1',
+        checked: 4,
+        reply_ends: REPLY_PORTS,
     },
     Protocol {
         number: 47,
@@ -150,6 +189,9 @@ static PROTOCOLS: [Protocol; 8] = [
         ],
         creates_with: NONE,
         only_created: NONE,
+        letter: b'1',
+        checked: 11,
+        reply_ends: ["reply-src-key", "reply-dst-key"],
     },
 ];
 
@@ -273,11 +315,37 @@ impl Protocol {
         }
     }
 
-    /// Checks that a command has the options that it needs, and no other ones.
-    pub(super) fn check(&self, given: &[Field], command: Command, table: Table) -> Result<()> {
-        for field in self.fields() {
-            let (is_given, name) = (given.contains(&field), self.name_of(field));
-            match self.rule(field, command, table) {
+    /// The options, for a command line that has named `turn` protocols before.
+    pub(super) fn letters(&self, turn: usize) -> impl Iterator<Item = Spec<Key>> + '_ {
+        let fields = self.fields();
+        self.options.iter().map(move |spec| {
+            let place = fields
+                .iter()
+                .position(|field| spec.key == Key::Field(*field));
+            let letter = self.letter + place.unwrap_or(0) as u8;
+            Spec {
+                key: Key::Letter(Letter { letter, turn }),
+                ..*spec
+            }
+        })
+    }
+
+    /// The option that a letter stands for, and its place among those that are checked.
+    pub(super) fn field(&self, letter: Letter) -> Option<(usize, Field)> {
+        let place = usize::from(letter.letter.checked_sub(self.letter)?);
+        let field = *self.fields().get(place)?;
+        Some((place, field))
+    }
+
+    /// Checks that a command has the options that it needs, and no other ones. They are given by their places; those
+    /// that were given to a protocol named before count as well.
+    pub(super) fn check(&self, given: &[usize], command: Command, table: Table) -> Result<()> {
+        let fields = self.fields();
+        for place in 0..self.checked {
+            let (is_given, field) = (given.contains(&place), fields.get(place));
+            let rule = field.map_or(Rule::Illegal, |field| self.rule(*field, command, table));
+            let name = field.map_or("(null)", |field| self.name_of(*field));
+            match rule {
                 Rule::Required if !is_given => {
                     return usage(format!(
                         "You need to supply the `--{name}' option for this command"
@@ -290,18 +358,33 @@ impl Protocol {
             }
         }
         let identifies = matches!(command, Command::Create | Command::Add | Command::Get);
-        let has = |pair: [Field; 2]| pair.iter().all(|field| given.contains(field));
-        if table != Table::Expect
-            && identifies
-            && self.fields().contains(&OrigSrc)
-            && !has([OrigSrc, OrigDst])
-            && !has([ReplySrc, ReplyDst])
-        {
-            let (src, dst) = (self.name_of(OrigSrc), self.name_of(OrigDst));
-            return usage(format!("you have to specify `--{src}' and `--{dst}'"));
+        if table == Table::Expect || !identifies || !fields.contains(&OrigSrc) {
+            return Ok(());
         }
-        Ok(())
+        // Their places are the same in all protocols that have them.
+        let original = [self.name_of(OrigSrc), self.name_of(OrigDst)];
+        check_ends(
+            [0, 1].map(|place| given.contains(&place)),
+            original,
+            [2, 3].map(|place| given.contains(&place)),
+            self.reply_ends,
+        )
     }
+}
+
+/// Checks that both ends of a direction are given. If not, the message is about the direction of which one is.
+pub(super) fn check_ends(
+    original: [bool; 2],
+    names: [&str; 2],
+    reply: [bool; 2],
+    reply_names: [&str; 2],
+) -> Result<()> {
+    if original == [true; 2] || reply == [true; 2] {
+        return Ok(());
+    }
+    let is_reply = original == [false; 2] && reply != [false; 2];
+    let [src, dst] = if is_reply { reply_names } else { names };
+    usage(format!("you have to specify `--{src}' and `--{dst}'"))
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use std::io::Write;
 use adit_conntrack::Status;
 use adit_conntrack_rpc::client;
 use adit_conntrack_rpc::proto::{self, connection::State};
-use adit_p4runtime::client::Channel;
+use adit_p4runtime::client::{Channel, Code};
 
-use super::error::{operation, say, Result, INVALID};
+use super::error::{operation, say, Failure, Result, INVALID};
 use super::events;
 use super::flow::{Entry, Part};
 use super::options::{Command, Table};
@@ -103,6 +103,15 @@ fn has_kind(request: &Request, connection: &proto::Connection) -> bool {
     is(Field::IcmpType, kind) && is(Field::IcmpCode, code)
 }
 
+/// Reports whether the state of a connection of TCP is the one given.
+fn has_tcp_state(request: &Request, connection: &proto::Connection) -> bool {
+    let state = request.fields.get(&Field::State);
+    match &connection.state {
+        Some(State::Tcp(tcp)) => state.is_none_or(|wanted| *wanted == tcp.state),
+        _ => true,
+    }
+}
+
 /// Reports whether source or destination of a connection are translated, to an address and a port if there is one.
 fn is_translated_to(nat: NatValue, entry: &Entry<'_>) -> bool {
     let ports = |part| match part {
@@ -135,7 +144,9 @@ pub(super) fn passes(request: &Request, connection: &proto::Connection) -> bool 
         Some(State::Sctp(sctp)) => state.is_none_or(|wanted| *wanted == sctp.state),
         _ => true,
     };
-    has_nat && has_state && has_label && has_kind(request, connection)
+    let has_zones = request.has_zones(&Entry::new(connection));
+    let others = has_label && has_zones && has_kind(request, connection);
+    has_nat && has_state && others && !request.finds_nothing()
 }
 
 fn list(request: &Request, client: &mut Client) -> Result<Done> {
@@ -156,7 +167,7 @@ fn list(request: &Request, client: &mut Client) -> Result<Done> {
                 shown += 1;
                 printer.connection(&connection)?;
             }
-            Ok::<_, super::error::Failure>(())
+            Ok::<_, Failure>(())
         })?;
     }
     printer.end()?;
@@ -164,13 +175,20 @@ fn list(request: &Request, client: &mut Client) -> Result<Done> {
 }
 
 fn get(request: &Request, client: &mut Client) -> Result<Done> {
+    if request.has_reply_without_address() {
+        return operation("Success");
+    }
     let found = client.get(proto::GetConnectionRequest {
         tuple: Some(request.wanted()?),
-        zone: request.zone_message()?,
+        zone: None,
     })?;
     let label = request.label.unwrap_or_default();
-    let has_label = Entry::new(&found).label() & label.bits == label.bits && !label.has_others;
-    let is_wanted = request.id.is_none_or(|id| id == found.id) && has_label;
+    let has_label = Entry::new(&found).label() & label.bits == label.bits;
+    let is_wanted = request.id.is_none_or(|id| id == found.id)
+        && has_label
+        && has_tcp_state(request, &found)
+        && request.has_reply(&Entry::new(&found).reply)
+        && passes(request, &found);
     if is_wanted {
         Printer::new(request.output, request.labels.clone()).connection(&found)?;
     }
@@ -180,21 +198,51 @@ fn get(request: &Request, client: &mut Client) -> Result<Done> {
     ))
 }
 
+/// Creates a connection. Returns whether it was not there.
+fn create_new(request: &Request, client: &mut Client) -> Result<bool> {
+    let connection = match request.new_connection() {
+        Ok(connection) => connection,
+        // What is wrong with a connection that is there already does not matter to Linux.
+        Err(_) if exists(request, client)? => return Ok(false),
+        Err(failure) => return Err(failure),
+    };
+    let connection = Some(connection);
+    let created = client.create(proto::CreateConnectionRequest { connection });
+    match created.map_err(|error| (error.code, error)) {
+        Ok(_) => Ok(true),
+        Err((Code::AlreadyExists, _)) => Ok(false),
+        // Its time was over at once.
+        Err((Code::NotFound, _)) => Ok(true),
+        Err((_, error)) => Err(error.into()),
+    }
+}
+
+/// Reports whether a connection with the original tuple is there.
+fn exists(request: &Request, client: &mut Client) -> Result<bool> {
+    let (Ok(tuple), Ok(zone)) = (request.wanted(), request.zone_message()) else {
+        return Ok(false);
+    };
+    let found = client.get(proto::GetConnectionRequest {
+        tuple: Some(tuple),
+        zone,
+    });
+    match found.map_err(|error| (error.code, error)) {
+        Ok(_) => Ok(true),
+        Err((Code::NotFound, _)) => Ok(false),
+        Err((_, error)) => Err(error.into()),
+    }
+}
+
 fn create(request: &Request, client: &mut Client) -> Result<Done> {
-    let connection = Some(request.new_connection()?);
-    client.create(proto::CreateConnectionRequest { connection })?;
+    if !create_new(request, client)? {
+        return operation("Such conntrack exists, try -U to update");
+    }
     Ok(Done::new("1 flow entries have been created.".to_owned()))
 }
 
 /// Creates a connection as [`create`] does; one that exists already is no error.
 fn add(request: &Request, client: &mut Client) -> Result<Done> {
-    let connection = Some(request.new_connection()?);
-    let created = client.create(proto::CreateConnectionRequest { connection });
-    let added = match created {
-        Ok(_) => 1,
-        Err(error) if error.code == adit_p4runtime::client::Code::AlreadyExists => 0,
-        Err(error) => return Err(error.into()),
-    };
+    let added = u8::from(create_new(request, client)?);
     Ok(Done::new(format!("{added} flow entries have been added.")))
 }
 
@@ -204,12 +252,12 @@ fn update(request: &Request, client: &mut Client) -> Result<Done> {
         ..Default::default()
     };
     let mut found = Vec::new();
-    if request.label.is_none_or(|label| !label.has_others) {
+    if request.label.is_none_or(|label| !label.has_others) && !request.finds_nothing() {
         client.list(list, |connection| {
             if has_kind(request, &connection) {
                 found.push(connection);
             }
-            Ok::<_, super::error::Failure>(())
+            Ok::<_, Failure>(())
         })?;
     }
     let mut printer = Printer::of_changes(request.output, request.labels.clone());
@@ -218,9 +266,24 @@ fn update(request: &Request, client: &mut Client) -> Result<Done> {
         let Some(change) = request.update(connection)? else {
             continue;
         };
-        let changed = client.update(change)?;
-        printer.connection(&changed)?;
-        updated += 1;
+        let changed = match client.update(change) {
+            Ok(changed) => changed,
+            // The entry has ended meanwhile.
+            Err(error) if error.code == Code::NotFound => continue,
+            // What is refused does not end the command: the entry is printed as it is.
+            Err(error) => match Failure::from(error) {
+                Failure::Operation(text) => {
+                    eprintln!("{text}");
+                    connection.clone()
+                }
+                failure => return Err(failure),
+            },
+        };
+        // One whose time is over has ended.
+        if changed.timeout_ns != Some(0) {
+            printer.connection(&changed)?;
+            updated += 1;
+        }
     }
     Ok(Done::counted(updated, "flow entries have been updated"))
 }
@@ -232,7 +295,9 @@ fn delete(request: &Request, client: &mut Client) -> Result<Done> {
     let needs_more = filtered
         .iter()
         .any(|field| request.fields.contains_key(field))
-        || request.label.is_some_and(|label| label.has_others);
+        || request.label.is_some_and(|label| label.has_others)
+        || request.has_more_zones()
+        || request.finds_nothing();
     let mut deleted = 0_u64;
     let mut filters = vec![filter.clone()];
     if needs_more {
@@ -249,7 +314,7 @@ fn delete(request: &Request, client: &mut Client) -> Result<Done> {
                     ..filter.clone()
                 });
             }
-            Ok::<_, super::error::Failure>(())
+            Ok::<_, Failure>(())
         })?;
     }
     for filter in filters {
@@ -308,7 +373,7 @@ fn list_expectations(request: &Request, client: &mut Client) -> Result<Done> {
             shown += 1;
             printer.expectation(&one, Occasion::Listed)?;
         }
-        Ok::<_, super::error::Failure>(())
+        Ok::<_, Failure>(())
     })?;
     printer.end()?;
     Ok(Done::new(format!("{shown} expectations have been shown.")))

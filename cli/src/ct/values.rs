@@ -263,6 +263,13 @@ pub(super) fn tcp_state(text: &str) -> Result<u32> {
     )
 }
 
+/// The roles of DCCP, which may be abbreviated, even to nothing.
+pub(super) fn role(text: &str) -> Option<u32> {
+    let roles = ["client", "server"];
+    let found = roles.iter().position(|role| begins(role, text));
+    found.map(|index| index as u32)
+}
+
 /// The states of SCTP.
 pub(super) fn sctp_state(text: &str) -> Result<u32> {
     let mut states = SctpState::ALL.into_iter();

@@ -7,9 +7,11 @@
 
 #[path = "../ct_common/mod.rs"]
 mod ct_common;
+mod edges;
 mod events;
 mod namespace;
 mod neutral;
+mod pairs;
 mod steps;
 mod tables;
 mod traffic;
@@ -20,7 +22,7 @@ use libtest_mimic::{Arguments, Trial};
 use namespace::Namespace;
 
 /// A name, and the steps of both programs, which begin without connections.
-const TABLES: [(&str, &str); 10] = [
+const TABLES: [(&str, &str); 12] = [
     ("what_is_wrong_is_reported", tables::WRONG),
     ("usages_are_those_of_version_1_4_7", tables::USAGES),
     ("connections_are_created_and_listed", tables::CREATED),
@@ -28,6 +30,8 @@ const TABLES: [(&str, &str); 10] = [
     ("connections_are_changed_and_deleted", tables::CHANGED),
     ("protocols_have_options", tables::PROTOCOLS),
     ("values_have_limits", tables::VALUES),
+    ("the_last_protocol_says_what_options_mean", edges::PROTOCOLS),
+    ("changes_may_be_refused_and_zones_are_one", edges::CHANGES),
     ("labels_have_names", traffic::LABELS),
     ("files_have_commands", traffic::LOADED),
     ("helpers_announce_connections", traffic::EXPECTED),
@@ -43,9 +47,14 @@ fn main() -> ExitCode {
         eprintln!("ignoring the comparison with conntrack(8): {reason}");
     }
     let tables = TABLES.map(|(name, table)| Trial::test(name, || steps::compare(table)));
+    let pairs = [
+        Trial::test("each_command_with_each_option", pairs::of_reading),
+        Trial::test("each_change_with_each_option", pairs::of_changing),
+        Trial::test("each_option_with_each_option", pairs::of_options),
+    ];
     let watches = events::WATCHED
         .map(|(name, watches, table)| Trial::test(name, || events::compare(watches, table)));
-    let trials = tables.into_iter().chain(watches);
+    let trials = tables.into_iter().chain(pairs).chain(watches);
     let trials = trials.map(|trial| trial.with_ignored_flag(unavailable.is_some()));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }

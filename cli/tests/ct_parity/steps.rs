@@ -119,21 +119,53 @@ pub(crate) fn difference(line: &str, [theirs, ours]: [View; 2]) -> String {
     format!("conntrack {line}\n  theirs {first}\n  ours   {second}\n")
 }
 
-/// Takes the steps of a table on both sides, and compares.
-pub(crate) fn compare(table: &str) -> Result<(), Failed> {
-    let (mut differences, mut count) = (String::new(), 0);
-    Both::new()?.take(table, |line, outputs| {
-        count += 1;
-        let views = outputs.map(|output| {
-            let code = output.status.code();
-            let [out, error] = [output.stdout, output.stderr].map(|text| neutral::sorted(&text));
-            (code, out, error)
-        });
-        differences += &difference(line, views);
-    })?;
-    println!("{count} command lines compared");
-    match differences.is_empty() {
-        true => Ok(()),
-        false => Err(differences.into()),
+/// What has been compared.
+pub(crate) struct Comparison {
+    both: Both,
+    differences: String,
+    count: usize,
+}
+
+impl Comparison {
+    pub(crate) fn new() -> Result<Self, String> {
+        Ok(Comparison {
+            both: Both::new()?,
+            differences: String::new(),
+            count: 0,
+        })
     }
+
+    /// Takes the steps of a table on both sides, and compares. Returns whether a command has succeeded.
+    pub(crate) fn take(&mut self, table: &str) -> Result<bool, Failed> {
+        let mut succeeded = false;
+        let (differences, count) = (&mut self.differences, &mut self.count);
+        self.both.take(table, |line, outputs| {
+            *count += 1;
+            succeeded |= outputs.iter().any(|output| output.status.success());
+            let views = outputs.map(|output| {
+                let code = output.status.code();
+                let [out, error] =
+                    [output.stdout, output.stderr].map(|text| neutral::sorted(&text));
+                (code, out, error)
+            });
+            *differences += &difference(line, views);
+        })?;
+        Ok(succeeded)
+    }
+
+    /// Reports the differences.
+    pub(crate) fn finish(self) -> Result<(), Failed> {
+        println!("{} command lines compared", self.count);
+        match self.differences.is_empty() {
+            true => Ok(()),
+            false => Err(self.differences.into()),
+        }
+    }
+}
+
+/// Compares the steps of a table.
+pub(crate) fn compare(table: &str) -> Result<(), Failed> {
+    let mut comparison = Comparison::new()?;
+    comparison.take(table)?;
+    comparison.finish()
 }

@@ -356,7 +356,6 @@ pub(crate) const REQUESTS: &str = r"
     -I -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 100 --dport 80 --sport 20 --state SYN_SENT -m 5
     -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 100 --dport 2 --sport 21 -n 5.5.5.5
     -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 100 --dport 2 --sport 22 -w 3
-    -I -s fd00::1 -d fd00::2 -p udp -t 1 --dport 2 --sport 20
     -I -s 10.0.0.1 -d 10.0.0.2 -p icmp -t 100 --icmp-type 8 --icmp-code 0 --icmp-id 66
     -U -s 10.0.0.1 -p udp --sport 20 -t 50
     -U -s 10.0.0.1 -p tcp -m 6
@@ -366,6 +365,7 @@ pub(crate) const REQUESTS: &str = r"
     -A -s 10.0.0.1 -d 10.0.0.2 -p udp -t 100 --dport 2 --sport 24
     -U -s 10.0.0.1 -p tcp --label-add zero
     -U -s 10.0.0.1 -p tcp --label-del
+    -I -s fd00::1 -d fd00::2 -p udp -t 1 --dport 2 --sport 20
     wait 1.4
     -L
     -D -s 10.0.0.1 -p tcp

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Tables of command lines that say a thing twice, or what cannot be.
+
+/// Several protocols: their options are all known, and mean what they mean to the last one.
+pub(crate) const PROTOCOLS: &str = r#"
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 1 --dport 2
+    -I -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 900 --sport 1 --dport 2 --state ESTABLISHED
+    -I -s 10.0.0.1 -d 10.0.0.2 -p 89 -t 900
+    -I -s 10.0.0.1 -d 10.0.0.2 -p icmp -t 900 --icmp-type 8 --icmp-code 0 --icmp-id 1
+    -I -s 10.0.0.1 -d 10.0.0.2 -p gre -t 900 --srckey 1 --dstkey 2
+    -I -s 10.0.0.1 -d 10.0.0.2 -p sctp -t 900 --sport 1 --dport 2 --state ESTABLISHED --orig-vtag 1 --reply-vtag 2
+    -L -p tcp -p udp --sport 1
+    -L -p tcp -p udp --sport 9
+    -L -p tcp -p udp --sp 1
+    -L -p tcp -p tcp --sport 9
+    -L -p tcp -p tcp --sp 9
+    -L -p tcp -p tcp --bogus
+    -L -p tcp -p udp --state ESTABLISHED
+    -L -p udp -p tcp --state ESTABLISHED
+    -L -p udp -p tcp --state CLOSE
+    -L -p tcp --state ESTABLISHED -p udp
+    -L -p tcp --state ESTABLISHED -p icmp
+    -L -p tcp --state ESTABLISHED -p sctp
+    -L -p sctp --state ESTABLISHED -p tcp
+    -L -p sctp -p tcp --state ESTABLISHED
+    -L -p sctp -p tcp --sport 9
+    -L -p tcp -p sctp --sport 9
+    -L -p tcp -p sctp --orig-vtag 1 -p tcp
+    -L -p sctp --orig-vtag 1 -p dccp
+    -L -p tcp -p 89 --sport 9
+    -L -p tcp --sport 9 -p 89
+    -L -p tcp --sport 9 -p udp
+    -L -p tcp --sport 1 -p udp
+    -L -p tcp --reply-port-src 2 -p udp
+    -L -p tcp --reply-port-src 2 -p udp --reply-port-src 2
+    -L -p tcp --sport 1 -p icmp
+    -L -p tcp --dport 8 -p icmp
+    -L -p tcp --reply-port-src 8 -p icmp
+    -L -p tcp --reply-port-dst 8 -p icmp
+    -L -p tcp --mask-port-dst 8 -p icmp
+    -L -p tcp -p icmp --sport 8
+    -L -p tcp -p icmp --sport 9 --dport 0
+    -L -p tcp -p icmp --reply-port-src 5
+    -L -p tcp -p icmp --reply-port-src 1
+    -L -p icmp --icmp-type 8 -p tcp
+    -L -p icmp -p tcp --icmp-type 1
+    -L -p icmp -p tcp --icmp-id 2
+    -L -p gre --srckey 9 -p tcp
+    -L -p gre -p tcp --srckey 1
+    -L -p gre -p tcp --srckey 0x1
+    -L -p gre -p udp --mask-key-src 1
+    -G -s 10.0.0.1 -d 10.0.0.2 -p tcp -p icmp --sport 8 --dport 0 --reply-port-src 1
+    -G -s 10.0.0.1 -d 10.0.0.2 -p tcp --sport 1 --dport 2 -p udp
+    -G -s 10.0.0.1 -d 10.0.0.2 -p tcp --sport 1 --dport 2 --state CLOSE
+    -G -s 10.0.0.1 -d 10.0.0.2 -p tcp --sport 1 --dport 2 --state ESTABLISHED
+    -G -s 10.0.0.1 -d 10.0.0.2 -p tcp --sport 1 --dport 2 -r 10.0.0.2 --reply-port-dst 1
+    -G -s 10.0.0.1 -d 10.0.0.2 -p tcp --sport 1 --dport 2 -r 10.0.0.2 --reply-port-dst 7
+    -I -s 10.0.0.1 -d 10.0.0.2 -p tcp -p udp -t 900 --sport 5 --dport 2
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --reply-port-src 8 --dport 2
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --reply-port-src 8
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udplite -t 900 --reply-port-src 8
+    -I -s 10.0.0.1 -d 10.0.0.2 -p tcp -t 900 --reply-port-src 8 --state NONE
+    -I -s 10.0.0.1 -d 10.0.0.2 -p sctp -t 900 --reply-port-dst 8 --state NONE --orig-vtag 1 --reply-vtag 1
+    -I -s 10.0.0.1 -d 10.0.0.2 -p gre -t 900 --reply-key-src 8
+    -I -s 10.0.0.1 -d 10.0.0.2 -p dccp -t 900 --reply-port-src 8 --state OPEN --role CLI
+    -I -s 10.0.0.1 -d 10.0.0.2 -p dccp -t 900 --reply-port-src 8 --state OPEN --role ""
+    -I -s 10.0.0.1 -d 10.0.0.2 -p dccp -t 900 --reply-port-src 8 --state OPEN --role clients
+    -I -r 10.0.0.1 -p udp -t 900
+    -I -r 10.0.0.1 -q 10.0.0.2 -p udp -t 900 --reply-port-src 9 --reply-port-dst 2 -n 5.5.5.5:7
+    -I expect -s 1.1.1.1 -d 1.1.1.2 -p tcp -t 5 --tuple-src 1.1.1.1 --tuple-dst 1.1.1.2 --mask-src 255.255.255.0 --mask-dst 255.255.255.0 --sport 1 --dport 2 --mask-port-src 1 --mask-port-dst 1 --state NONE
+    -L
+"#;
+
+/// Changes that are refused or change nothing, zones, and values that are given again.
+pub(crate) const CHANGES: &str = r#"
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 0 --sport 1 --dport 2
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp --timeout x --sport 1 --dport 3
+    -A -s 10.0.0.1 -d 10.0.0.2 -p udp --timeout 0x5 --sport 1 --dport 4
+    -L
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 1 --dport 2
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 1 --dport 2 -u EXPECTED
+    -A -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 1 --dport 2 -r 10.0.0.2
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 2 --dport 2 -u EXPECTED
+    -U -s 10.0.0.1 -p udp -u EXPECTED
+    -U -s 10.0.0.1 -p udp -u EXPECTED -m 5 -o xml
+    -U -s 10.0.0.1 -p udp -u OFFLOAD
+    -U -s 10.0.0.1 -p udp -u HW_OFFLOAD -m 7
+    -U -s 10.0.0.1 -p udp -u UNREPLIED
+    -U -s 10.0.0.1 -p udp -u UNSET
+    -U -s 10.0.0.1 -p udp -u SEEN_REPLY -m 3 -t 800
+    -U -s 10.0.0.1 -p udp -u SEEN_REPLY -m 3 -t 800
+    -U -s 10.0.0.1 -p udp -u SEEN_REPLY -m 3
+    -U -s 10.0.0.1 -p udp -t 700 -t 600
+    -U -s 10.0.0.1 -p udp -n
+    -U -s 10.0.0.1 -p udp -g -m 1
+    -U -s 10.0.0.1 -p udp -n 1.1.1.1 -m 1
+    -L
+    -U -s 10.0.0.1 -p udp -t 0
+    -L
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 1 --dport 7 -n 5.5.5.5
+    -U -s 10.0.0.1 -p udp -n -m 7
+    -U -s 10.0.0.1 -p udp -n 5.5.5.5
+    -U -s 10.0.0.1 -p udp -n 5.5.5.6 -m 9
+    -U -s 10.0.0.1 -p udp -n 5.5.5.5:9 -m 9
+    -L -n 5.5.5.5:9 -n
+    -L -n 5.5.5.5:9 -n 5.5.5.5
+    -L -n 6.6.6.6 -n 5.5.5.5
+    -L -n 5.5.5.5 -q 10.0.0.1
+    -L -n 5.5.5.5 -q 5.5.5.5
+    -D -t 5 -p udp
+    -D -t 5 -m 7 -u SEEN_REPLY
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 1 --dport 8 -w 3
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 2 --dport 8 --orig-zone 3
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 3 --dport 8 --reply-zone 3
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 4 --dport 8 -w 0 --orig-zone 3
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 5 --dport 8 --orig-zone 0 --reply-zone 3
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 6 --dport 8 --orig-zone 3 --reply-zone 0
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 6 --dport 8 --orig-zone 3 -w 0
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 7 --dport 8 -w 3 --orig-zone 0
+    -I -s 10.0.0.1 -d 10.0.0.2 -p udp -t 900 --sport 8 --dport 8 --orig-zone 0
+    -L -w 0
+    -L -w 3
+    -L -w 3 --orig-zone 3
+    -L -w 3 --orig-zone 4
+    -L -w 3 --reply-zone 3
+    -L --orig-zone 3
+    -L --orig-zone 0
+    -L --orig-zone 3 --reply-zone 3
+    -L -w 0 --orig-zone 3
+    -L -w 3 -w 0
+    -D -w 3 --orig-zone 3
+    -D -w 3
+    -D --orig-zone 0
+    -L
+    -a 1.2.3.4 -L
+    -L -o labels -o id
+    -L -s 10.0.0.0/8 -s 10.0.0.1
+    -L -s 10.0.0.9 -s 10.0.0.1
+    -L -m 5 -m 0
+"#;
