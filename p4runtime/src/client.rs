@@ -136,7 +136,10 @@ fn refused(call: &'static str) -> impl Fn(Status) -> ClientError {
 
 /// Connects to a server, for a client of any of its services. The channel belongs to the runtime.
 pub fn connect(address: &str, tls: Option<&ClientTls>) -> Result<(Runtime, Channel)> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // A thread of its own answers the server's pings, also while the program waits for the reader of its output: the
+    // server would close the connection.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()
         .map_err(ClientError::Start)?;

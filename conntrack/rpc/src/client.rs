@@ -83,11 +83,43 @@ where
     pub fn list<E: From<CallError>>(
         &mut self,
         request: proto::ListConnectionsRequest,
-        each: impl FnMut(proto::Connection) -> std::result::Result<(), E>,
+        mut each: impl FnMut(proto::Connection) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        let pages = self.grpc.list_connections(request);
-        let pages = each_page("ListConnections", pages, |page| page.connections, each);
-        self.runtime.block_on(pages)
+        self.list_pages(request, |_, page| page.into_iter().try_for_each(&mut each))
+    }
+
+    /// Passes each page of connections to `each`, with this client, which can change them meanwhile: no more than a
+    /// page is in memory. A page that `each` takes long for does not end the list, unless counters are zeroed: where
+    /// the server has ended it, another call goes on behind the last page that has arrived.
+    ///
+    /// # Errors
+    /// When a call fails, or `each` does.
+    pub fn list_pages<E: From<CallError>>(
+        &mut self,
+        mut request: proto::ListConnectionsRequest,
+        mut each: impl FnMut(&mut Self, Vec<proto::Connection>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let failed = failed("ListConnections");
+        loop {
+            let call = self.grpc.list_connections(request.clone());
+            let pages = self.runtime.block_on(call);
+            let mut pages = pages.map_err(&failed)?.into_inner();
+            let mut can_go_on = false;
+            loop {
+                let page = match self.runtime.block_on(pages.message()) {
+                    Ok(Some(page)) => page,
+                    Ok(None) => return Ok(()),
+                    Err(status) if can_go_on && status.code() == Code::DeadlineExceeded => break,
+                    Err(status) => return Err(failed(status).into()),
+                };
+                if let Some(cursor) = page.cursor {
+                    request.cursor = cursor;
+                    // The counters of a page that was lost on its way are zero.
+                    can_go_on = !request.zero_counters;
+                }
+                each(self, page.connections)?;
+            }
+        }
     }
 
     /// Deletes connections, and passes them to `each`.

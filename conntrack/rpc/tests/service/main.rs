@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The service over a listener, with its client.
 
+mod ended;
+
 use std::sync::Arc;
 use std::time::Duration;
 
