@@ -3,17 +3,18 @@
 
 use std::io::Read;
 
+use anyhow::Context;
+
 use super::error::{usage, Result};
 use super::options::{Command, Table};
 use super::parse::{parse, Output, Request};
 use super::run::{run, Client};
 
-/// The longest file.
-const MAX_FILE: u64 = 1 << 30;
+/// The most bytes of a file.
+const MAX_FILE: usize = 1 << 30;
 
 /// Reads a file; `-` is the standard input.
 pub(super) fn read(path: &str) -> Result<String> {
-    let mut text = String::new();
     let file: Box<dyn Read> = match path {
         "-" => Box::new(std::io::stdin()),
         path => match std::fs::File::open(path) {
@@ -21,8 +22,20 @@ pub(super) fn read(path: &str) -> Result<String> {
             Err(_) => return usage(format!("Failed to open file {path} for reading")),
         },
     };
-    file.take(MAX_FILE).read_to_string(&mut text)?;
-    Ok(text)
+    read_at_most(MAX_FILE, file, path)
+}
+
+/// Reads a file of at most so many bytes. What is no UTF-8 is replaced, as in words of the command line.
+fn read_at_most(most: usize, file: impl Read, path: &str) -> Result<String> {
+    let mut bytes = Vec::new();
+    let mut file = file.take(most as u64 + 1);
+    let read = file.read_to_end(&mut bytes);
+    read.with_context(|| format!("reading file {path}"))?;
+    if bytes.len() > most {
+        return usage(format!("File {path} has more than {most} bytes"));
+    }
+    let text = String::from_utf8(bytes);
+    Ok(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 /// The most words of a line, and the most bytes of a word.
@@ -140,6 +153,7 @@ pub(super) fn path(words: &[String]) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::error::Failure;
     use super::*;
 
     #[test]
@@ -150,5 +164,16 @@ mod tests {
         assert_eq!(read(r#"a"b\"c" "" d\"#), ["ab\"c", "", "d\\"]);
         assert!(words(&"x".repeat(1024)).is_err());
         assert!(words(&"x ".repeat(254)).is_err());
+    }
+
+    /// A part of a file would pass for all of it.
+    #[test]
+    fn a_file_is_read_as_a_whole_or_not_at_all() {
+        let read = |most| read_at_most(most, &b"-F\n\xff\n"[..], "commands");
+        assert_eq!(read(5).unwrap(), "-F\n\u{fffd}\n");
+        let Err(Failure::Usage(text)) = read(4) else {
+            panic!("it has 5 bytes");
+        };
+        assert_eq!(text, "File commands has more than 4 bytes");
     }
 }
