@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Failures, with the texts and exit codes of conntrack(8).
 
+use std::io::Write;
+
 use adit_conntrack_rpc::client::CallError;
 use adit_p4runtime::client::Code;
 
@@ -72,9 +74,15 @@ impl From<serde_json::Error> for Failure {
     }
 }
 
-/// Prints a message on the standard error output.
+/// Prints a message on the standard error output, behind the program's name.
 pub(super) fn say(text: &str) {
-    eprintln!("{PROGRAM} (conntrack-tools): {text}");
+    note(&format!("{PROGRAM} (conntrack-tools): {text}"));
+}
+
+/// Prints a line on the standard error output. If nobody can read it, the command goes on as conntrack(8) does:
+/// what it does and its exit code do not depend on messages.
+pub(super) fn note(line: &str) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 impl Failure {
@@ -83,7 +91,7 @@ impl Failure {
         match self {
             Failure::Usage(text) => {
                 say(text);
-                eprintln!("Try `conntrack -h' or 'conntrack --help' for more information.");
+                note("Try `conntrack -h' or 'conntrack --help' for more information.");
                 2
             }
             Failure::Operation(text) => {

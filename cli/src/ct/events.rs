@@ -3,12 +3,13 @@
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::Arc;
+use std::sync::{mpsc, Arc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use adit_conntrack_rpc::proto::{self, event::Subject};
 
-use super::error::{say, Result};
+use super::error::{note, say, Result};
 use super::options::Table;
 use super::parse::{Events, Request};
 use super::print::Printer;
@@ -46,7 +47,9 @@ pub(super) fn run(request: &Request, client: &mut Client) -> Result<u8> {
     let mut queue = 0;
     if let Some(wanted) = request.buffer {
         let bytes = buffer_size(wanted);
-        eprintln!("NOTICE: Netlink socket buffer size has been set to {bytes} bytes.");
+        note(&format!(
+            "NOTICE: Netlink socket buffer size has been set to {bytes} bytes."
+        ));
         queue = bytes / EVENT_SIZE;
     }
     let shown = Arc::new(Shown::default());
@@ -92,35 +95,58 @@ pub(super) fn run(request: &Request, client: &mut Client) -> Result<u8> {
     Ok(1)
 }
 
-/// Terminates the program on a signal, with the number of events, in a thread that is returned.
+/// The exit code of a second signal, and the time between signals that are not the same one: timeout(1) sends one to
+/// its child, and again to the group of its child.
+const UNREAD: i32 = 1;
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Terminates the program on a signal, with the number of events, in a thread that is returned. A reader of the output
+/// that does not read holds that up; a second signal terminates the program at once.
 fn end_on_signal(is_expect: bool, shown: Arc<Shown>) -> Result<JoinHandle<()>> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
-    let thread = std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            if signals.forever().next().is_none() {
-                return;
+    let (sender, receiver) = mpsc::channel();
+    let end = move || {
+        // Without a sender there are no signals.
+        if receiver.recv().is_ok() {
+            end(is_expect, &shown);
+        }
+    };
+    std::thread::Builder::new().name("end".into()).spawn(end)?;
+    let watch = move || {
+        let mut first = None;
+        for _ in signals.forever() {
+            let first = *first.get_or_insert_with(|| {
+                // The receiver waits for it.
+                let _ = sender.send(());
+                Instant::now()
+            });
+            if first.elapsed() > AGAIN {
+                std::process::exit(UNREAD);
             }
-            // No line is printed in part: each is written under this lock.
-            let mut out = std::io::stdout().lock();
-            if shown.has_document.load(Relaxed) {
-                let end = if is_expect {
-                    "</expect>"
-                } else {
-                    "</conntrack>"
-                };
-                // The reader may have gone; there is nothing else to print then.
-                let _ = writeln!(out, "{end}");
-            }
-            let what = if is_expect { "expectation" } else { "flow" };
-            say(&format!(
-                "{} {what} events have been shown.",
-                shown.count.load(Relaxed)
-            ));
-            std::process::exit(0);
-        })?;
-    Ok(thread)
+        }
+    };
+    let thread = std::thread::Builder::new().name("signals".into());
+    Ok(thread.spawn(watch)?)
+}
+
+/// Terminates the program, with the number of events.
+fn end(is_expect: bool, shown: &Shown) -> ! {
+    let (element, what) = match is_expect {
+        true => ("</expect>", "expectation"),
+        false => ("</conntrack>", "flow"),
+    };
+    // No line is printed in part: each is written under this lock.
+    let mut out = std::io::stdout().lock();
+    if shown.has_document.load(Relaxed) {
+        // The reader may have gone; there is nothing else to print then.
+        let _ = writeln!(out, "{element}");
+    }
+    say(&format!(
+        "{} {what} events have been shown.",
+        shown.count.load(Relaxed)
+    ));
+    std::process::exit(0);
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::error::{usage, Result};
+use super::error::{note, usage, Result};
 use super::values;
 
 /// The file that iptables and conntrack(8) have.
@@ -40,7 +40,7 @@ impl Labels {
             Err(error) => Err(reason(&error)),
         };
         loaded
-            .inspect_err(|reason| eprintln!("nfct_labelmap_new: {reason}"))
+            .inspect_err(|reason| note(&format!("nfct_labelmap_new: {reason}")))
             .ok()
     }
 

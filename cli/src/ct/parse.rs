@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use adit_conntrack::Status;
 
-use super::error::{usage, Failure, Result};
+use super::error::{note, usage, Failure, Result};
 use super::getopt::{Problem, Reader, Spec};
 use super::labels::{self, Bits, Labels};
 use super::options::{self, Command, Key, Opt, Table, SPECS};
@@ -398,7 +398,7 @@ impl Request {
             }
             Opt::Zero => self.zero = true,
             Opt::EventMask => self.set_events(text)?,
-            Opt::NatRange => eprintln!("WARNING: ignoring -a, deprecated option."),
+            Opt::NatRange => note("WARNING: ignoring -a, deprecated option."),
             Opt::Mark => self.mark = Some(values::mark(text)),
             Opt::Id => self.id = Some(values::number(text)),
             Opt::Family if text.starts_with("ipv4") => self.set_family(false)?,

@@ -8,7 +8,7 @@ use adit_conntrack_rpc::client;
 use adit_conntrack_rpc::proto::{self, connection::State};
 use adit_p4runtime::client::{Channel, Code};
 
-use super::error::{operation, say, Failure, Result, INVALID};
+use super::error::{note, operation, say, Failure, Result, INVALID};
 use super::events;
 use super::flow::{Entry, Part};
 use super::options::{Command, Table};
@@ -246,44 +246,52 @@ fn add(request: &Request, client: &mut Client) -> Result<Done> {
     Ok(Done::new(format!("{added} flow entries have been added.")))
 }
 
+/// Changes a connection, and prints it. Returns whether there was something to change.
+fn update_one(
+    request: &Request,
+    connection: &proto::Connection,
+    client: &mut Client,
+    printer: &mut Printer,
+) -> Result<bool> {
+    let Some(change) = request.update(connection)? else {
+        return Ok(false);
+    };
+    let changed = match client.update(change) {
+        Ok(changed) => changed,
+        // The entry has ended meanwhile.
+        Err(error) if error.code == Code::NotFound => return Ok(false),
+        // What is refused does not end the command: the entry is printed as it is.
+        Err(error) => match Failure::from(error) {
+            Failure::Operation(text) => {
+                note(&text);
+                connection.clone()
+            }
+            failure => return Err(failure),
+        },
+    };
+    // One whose time is over has ended.
+    let remains = changed.timeout_ns != Some(0);
+    if remains {
+        printer.connection(&changed)?;
+    }
+    Ok(remains)
+}
+
 fn update(request: &Request, client: &mut Client) -> Result<Done> {
     let list = proto::ListConnectionsRequest {
         filter: Some(request.filter(true)?),
         ..Default::default()
     };
-    let mut found = Vec::new();
+    let mut printer = Printer::of_changes(request.output, request.labels.clone());
+    let mut updated = 0_u64;
     if request.label.is_none_or(|label| !label.has_others) && !request.finds_nothing() {
-        client.list(list, |connection| {
-            if has_kind(request, &connection) {
-                found.push(connection);
+        client.list_pages(list, |client, page| {
+            for connection in page.iter().filter(|one| has_kind(request, one)) {
+                let is_updated = update_one(request, connection, client, &mut printer)?;
+                updated += u64::from(is_updated);
             }
             Ok::<_, Failure>(())
         })?;
-    }
-    let mut printer = Printer::of_changes(request.output, request.labels.clone());
-    let mut updated = 0_u64;
-    for connection in &found {
-        let Some(change) = request.update(connection)? else {
-            continue;
-        };
-        let changed = match client.update(change) {
-            Ok(changed) => changed,
-            // The entry has ended meanwhile.
-            Err(error) if error.code == Code::NotFound => continue,
-            // What is refused does not end the command: the entry is printed as it is.
-            Err(error) => match Failure::from(error) {
-                Failure::Operation(text) => {
-                    eprintln!("{text}");
-                    connection.clone()
-                }
-                failure => return Err(failure),
-            },
-        };
-        // One whose time is over has ended.
-        if changed.timeout_ns != Some(0) {
-            printer.connection(&changed)?;
-            updated += 1;
-        }
     }
     Ok(Done::counted(updated, "flow entries have been updated"))
 }
@@ -299,29 +307,28 @@ fn delete(request: &Request, client: &mut Client) -> Result<Done> {
         || request.has_more_zones()
         || request.finds_nothing();
     let mut deleted = 0_u64;
-    let mut filters = vec![filter.clone()];
+    let mut delete = |client: &mut Client, filter| {
+        client.delete(filter, |connection| {
+            deleted += 1;
+            printer.deleted(&connection)
+        })
+    };
     if needs_more {
         // The service's filter would delete others as well: each is deleted by its number.
-        filters.clear();
         let list = proto::ListConnectionsRequest {
             filter: Some(filter.clone()),
             ..Default::default()
         };
-        client.list(list, |connection| {
-            if passes(request, &connection) {
-                filters.push(proto::Filter {
-                    id: Some(connection.id),
-                    ..filter.clone()
-                });
-            }
-            Ok::<_, Failure>(())
+        client.list_pages(list, |client, page| {
+            let mut wanted = page.iter().filter(|one| passes(request, one));
+            wanted.try_for_each(|one| {
+                let id = Some(one.id);
+                let filter = filter.clone();
+                delete(client, proto::Filter { id, ..filter })
+            })
         })?;
-    }
-    for filter in filters {
-        client.delete(filter, |connection| {
-            deleted += 1;
-            printer.deleted(&connection)
-        })?;
+    } else {
+        delete(client, filter)?;
     }
     Ok(Done::counted(deleted, "flow entries have been deleted"))
 }
@@ -364,17 +371,22 @@ fn statistics(is_expect: bool, client: &mut Client) -> Result<Done> {
 }
 
 fn list_expectations(request: &Request, client: &mut Client) -> Result<Done> {
+    // They are few: all are there before the first is printed, however slowly the output is read.
+    let mut all = Vec::new();
+    client.list_expectations(|one| {
+        all.push(one);
+        Ok::<_, Failure>(())
+    })?;
     let mut printer = Printer::new(request.output, request.labels.clone());
     let mut shown = 0_u64;
-    client.list_expectations(|one| {
+    for one in all {
         let src = one.tuple.as_ref().and_then(|tuple| tuple.src.as_ref());
         let is_v6 = src.is_some_and(|src| src.address.len() == 16);
         if request.is_v6.is_none_or(|wanted| wanted == is_v6) {
             shown += 1;
             printer.expectation(&one, Occasion::Listed)?;
         }
-        Ok::<_, Failure>(())
-    })?;
+    }
     printer.end()?;
     Ok(Done::new(format!("{shown} expectations have been shown.")))
 }

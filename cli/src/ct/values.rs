@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use adit_conntrack::{SctpState, Status, TcpState};
 
-use super::error::{usage, Result};
+use super::error::{note, usage, Result};
 
 /// A number as strtoul(3) reads it, and the text behind it: decimal, octal or hexadecimal, up to the
 /// first character that is no digit; 0 without any.
@@ -185,7 +185,9 @@ fn index(name: &str, known: &[&str]) -> Option<Option<usize>> {
     }
     for (translated, end) in [("SRC_NAT", "src"), ("DST_NAT", "dst")] {
         if begins(translated, name) {
-            eprintln!("WARNING: ignoring {translated}, use --{end}-nat instead");
+            note(&format!(
+                "WARNING: ignoring {translated}, use --{end}-nat instead"
+            ));
             return Some(None);
         }
     }

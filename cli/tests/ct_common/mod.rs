@@ -90,7 +90,12 @@ fn expire(tracker: &Arc<Tracker>, clock: Clock) -> (mpsc::Sender<()>, JoinHandle
 
 impl Nic {
     pub(crate) fn start() -> Self {
-        let tracker = Tracker::new(4096, Seed::new([3; 16]), Settings::default());
+        Nic::with_capacity(4096)
+    }
+
+    /// A NIC that tracks so many connections.
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        let tracker = Tracker::new(capacity, Seed::new([3; 16]), Settings::default());
         let tracker = Arc::new(tracker);
         let date = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let clock = Clock(Instant::now(), date.expect("it is after 1970"));
