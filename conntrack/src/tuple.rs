@@ -105,6 +105,11 @@ pub struct Tuple {
 /// A tuple and the zone in which it is found, as the words that are compared and hashed.
 pub(crate) type Key = [u64; 5];
 
+/// The type of an ICMP or ICMPv6 message in the last word of its tuple's key.
+pub(crate) const fn icmp_type_in(rest: u64) -> u8 {
+    (rest >> 24) as u8
+}
+
 pub(crate) fn to_bits(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => u32::from(address).into(),

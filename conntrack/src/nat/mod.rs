@@ -26,7 +26,7 @@ use crate::bits::Status;
 use crate::packet::Headers;
 use crate::stats::DropReason;
 use crate::time::Time;
-use crate::tracker::{Association, Pending, Reading, Rewrite, Tracked, Tracker};
+use crate::tracker::{Association, Pending, Reading, Tracked, Tracker};
 use crate::tuple::{Direction, Family};
 
 pub(crate) use exhausted::Exhausted;
@@ -311,15 +311,15 @@ fn apply<B: PacketBuffer + ?Sized>(
         Association::Related(_, direction) => (direction, true),
         Association::None | Association::New(_) => return Translation::Unchanged,
     };
-    let Some(Rewrite { keys, status }) = &tracked.rewrite else {
+    let Some(rewrite) = &tracked.rewrite else {
         return Translation::Unchanged;
     };
     let (octets, Some(headers)) = (packet.octets(), headers) else {
         return Translation::Drop;
     };
-    let other = keys.tuple(direction.opposite());
+    let (other, status) = (rewrite.other(), rewrite.status);
     if is_error {
-        return icmp::translate(octets, headers, &other, *status, direction);
+        return icmp::translate(octets, headers, &other, status, direction);
     }
     let Some(target) = other.invert() else {
         return Translation::Drop;

@@ -12,7 +12,7 @@ use crate::bits::Status;
 use crate::entry::Data;
 use crate::sync::{fence, AtomicU16, AtomicU32, AtomicU64, Mutex, MutexGuard};
 use crate::time::Time;
-use crate::tuple::{Direction, Key};
+use crate::tuple::{icmp_type_in, Direction, Key};
 
 /// The number of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -151,6 +151,18 @@ impl Slot {
     #[inline]
     pub(crate) fn keys_of_locked(&self, _locked: &Data) -> [Key; 2] {
         [&self.original, &self.reply].map(load)
+    }
+
+    /// The key of a direction, likewise: loads of words that nobody needs are not optimized away.
+    #[inline]
+    pub(crate) fn key_of_locked(&self, _locked: &Data, direction: Direction) -> Key {
+        load(self.key(direction))
+    }
+
+    /// The type of the connection's first message, if it is one of ICMP, likewise.
+    #[inline]
+    pub(crate) fn icmp_type_of_locked(&self, _locked: &Data) -> u8 {
+        icmp_type_in(self.original[4].load(Ordering::Relaxed))
     }
 
     /// The generation that the next connection in a free slot has.

@@ -139,7 +139,7 @@ impl Tracker {
                 tracked.association = Association::Known(connection, Direction::Original);
                 tracked.marks = marks;
                 tracked.state |= nat_state(status, Direction::Original);
-                tracked.rewrite = Rewrite::of(|| keys, status);
+                tracked.rewrite = Rewrite::of(|| keys.0[Direction::Reply as usize], status);
                 if is_plain {
                     return Ok(());
                 }

@@ -129,7 +129,7 @@ impl Tracker {
             state: state | nat_state(status, direction),
             invalid: None,
             association: Association::Related(connection, direction),
-            rewrite: Rewrite::of(|| keys, status),
+            rewrite: Rewrite::of(|| keys.0[direction.opposite() as usize], status),
             reading: None,
             marks,
         })

@@ -320,6 +320,7 @@ impl Tracker {
         };
         let status = slot.status();
         let policy = PolicyId(slot.policy.load(Ordering::Relaxed));
+        let message = headers.message(input.packet);
         let context = Context {
             settings,
             timeouts: settings.policy(policy),
@@ -328,15 +329,12 @@ impl Tracker {
             status,
             deadline: slot.deadline(),
             start: data.start,
-            ack_offset: data.adjustments().map_or(0, |adjustments| {
-                adjustments.ack_offset(direction, headers.message(input.packet))
-            }),
-            icmp_type: Keys(slot.keys_of_locked(&data))
-                .tuple(Direction::Original)
-                .icmp_type(),
+            ack_offset: data
+                .adjustments()
+                .map_or(0, |adjustments| adjustments.ack_offset(direction, message)),
+            icmp_type: slot.icmp_type_of_locked(&data),
             family: headers.family,
         };
-        let message = headers.message(input.packet);
         let outcome = proto::handle(&mut data.proto, &context, headers.protocol, message);
         let effects = match outcome {
             Outcome::Accept(effects) => effects,
@@ -395,7 +393,12 @@ impl Tracker {
                 },
             );
         }
-        tracked.rewrite = Rewrite::of(|| Keys(slot.keys_of_locked(&data)), status);
+        // Most packets have none, and `tracked` has none yet.
+        if let Some(rewrite) =
+            Rewrite::of(|| slot.key_of_locked(&data, direction.opposite()), status)
+        {
+            tracked.rewrite = Some(rewrite);
+        }
         tracked.marks = Marks {
             mark: slot.mark.load(Ordering::Relaxed),
             label: data.label,

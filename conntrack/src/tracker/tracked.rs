@@ -8,8 +8,8 @@ use crate::bits::{CtState, Status};
 use crate::entry::Label;
 use crate::nat::{Adjustments, Manip};
 use crate::proto::Invalid;
-use crate::table::{ConnectionRef, Keys};
-use crate::tuple::{Direction, Tuple};
+use crate::table::ConnectionRef;
+use crate::tuple::{Direction, Key, Tuple};
 
 /// A packet's connection.
 pub(crate) enum Association {
@@ -28,18 +28,26 @@ pub(crate) enum Association {
 /// before the packet leaves.
 #[derive(Clone, Copy)]
 pub(crate) struct Rewrite {
-    pub(crate) keys: Keys,
+    /// The key of the direction opposite to the packet's: the ends with which it leaves, exchanged.
+    other: Key,
     pub(crate) status: Status,
 }
 
 impl Rewrite {
-    /// The translation of the packets of a connection, if it has one.
+    /// The translation of a packet, if its connection has one; `other` is the connection's key in the
+    /// direction opposite to the packet's.
     #[inline]
-    pub(super) fn of(keys: impl FnOnce() -> Keys, status: Status) -> Option<Self> {
+    pub(super) fn of(other: impl FnOnce() -> Key, status: Status) -> Option<Self> {
         status.intersects(Status::NAT).then(|| Rewrite {
-            keys: keys(),
+            other: other(),
             status,
         })
+    }
+
+    /// The tuple of the direction opposite to the packet's.
+    #[inline]
+    pub(crate) fn other(&self) -> Tuple {
+        Tuple::from_key(&self.other)
     }
 }
 
@@ -171,9 +179,7 @@ impl Tracked {
     /// The tuple with which the packet leaves, if it is translated. An ICMP error takes only the
     /// addresses of the ends that its state names ([`CtState::SRC_NAT`], [`CtState::DST_NAT`]).
     pub fn translated(&self) -> Option<Tuple> {
-        let rewrite = self.rewrite.as_ref()?;
-        let other = rewrite.keys.tuple(self.direction()?.opposite());
-        other.invert()
+        self.rewrite.as_ref()?.other().invert()
     }
 
     /// The packet's connection in the table. A new connection is there once it is committed.
