@@ -134,7 +134,7 @@ impl Headers {
     /// # Errors
     ///
     /// [`Malformed::Fragment`] and [`Malformed::Transport`].
-    #[inline]
+    #[inline(always)]
     pub fn tuple(&self, packet: &[u8]) -> Result<Tuple, Malformed> {
         if self.fragment.is_some_and(|fragment| !fragment.is_first()) {
             return Err(Malformed::Fragment);

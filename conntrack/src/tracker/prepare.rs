@@ -57,23 +57,31 @@ impl Tracker {
     /// knows, so packets may be tracked between.
     #[inline]
     pub fn prepare(&self, input: &Input<'_>) -> Prepared {
-        let mut prepared = Prepared {
-            headers: Headers::parse(input.packet),
-            wanted: None,
-            located: None,
+        let headers = Headers::parse(input.packet);
+        let wanted = match &headers {
+            Ok(headers) => self.wanted_early(headers, input),
+            Err(_) => None,
         };
-        if let Ok(headers) = &prepared.headers {
-            let is_whole = headers.fragment.is_none_or(|fragment| fragment.is_whole());
-            // The tuple of GRE depends on the tunnels that are known by then.
-            if is_whole && headers.protocol != Protocol::GRE {
-                if let Ok(tuple) = headers.tuple(input.packet) {
-                    let wanted = self.wanted(&tuple, input.zone);
-                    self.table.prefetch(wanted.hash);
-                    prepared.wanted = Some(wanted);
-                }
-            }
+        // Made at the end, in its place: parts of it that are copied would be a third of the time.
+        Prepared {
+            headers,
+            wanted,
+            located: None,
         }
-        prepared
+    }
+
+    /// The key of a packet, if it depends on nothing but the packet.
+    #[inline(always)]
+    fn wanted_early(&self, headers: &Headers, input: &Input<'_>) -> Option<Wanted> {
+        let is_whole = headers.fragment.is_none_or(|fragment| fragment.is_whole());
+        // The tuple of GRE depends on the tunnels that are known by then.
+        if !is_whole || headers.protocol == Protocol::GRE {
+            return None;
+        }
+        let tuple = headers.tuple(input.packet).ok()?;
+        let wanted = self.wanted(&tuple, input.zone);
+        self.table.prefetch(wanted.hash);
+        Some(wanted)
     }
 
     /// Finds the connection that has the packet, to be called right before the packet is tracked:
