@@ -146,6 +146,7 @@ fn refresh(timeout: Duration) -> Outcome {
 
 /// Handles a packet of a protocol that is here: the transport header and its payload. The checksum
 /// has been verified.
+#[inline(always)]
 pub(crate) fn handle(
     state: &mut ProtoState,
     context: &Context<'_>,

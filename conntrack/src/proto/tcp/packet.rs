@@ -269,6 +269,7 @@ fn out_of_window(tcp: &mut Tcp, context: &Context<'_>, kind: Kind) -> Outcome {
 }
 
 /// Takes a segment that fits: the new state, and the timeout that follows from it.
+#[inline(always)]
 fn finish(
     tcp: &mut Tcp,
     context: &Context<'_>,
