@@ -21,7 +21,7 @@ impl Tracker {
     /// Finds the connection of a packet, or the one that an ICMP error is about, and changes neither.
     /// Checksums are not verified. Absent also for fragments.
     pub fn known(&self, input: &Input<'_>, now: Time) -> Option<Known> {
-        let prepared = self.prepare(input);
+        let prepared = self.prepare_at_once(input);
         let headers = prepared.headers()?;
         if headers.fragment.is_some_and(|it| !it.is_whole()) {
             return None;

@@ -141,7 +141,7 @@ impl Tracker {
     /// Finds or creates the packet's connection and updates it. A connection that it creates is not
     /// in the table before [`Tracker::commit`].
     pub fn track(&self, input: &Input<'_>, now: Time) -> Tracked {
-        self.track_prepared(input, &self.prepare(input), now)
+        self.track_prepared(input, &self.prepare_at_once(input), now)
     }
 
     /// As [`Tracker::track`], of a packet that was prepared with the same `input`.
