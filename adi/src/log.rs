@@ -136,10 +136,10 @@ fn joined(page_size: u64, ranges: &[Range<u64>]) -> Vec<Range<u64>> {
         let start = range.start & !mask;
         // Not beyond the last address: no ADI has the page that ends there.
         let end = range.end.saturating_add(mask) & !mask;
-        match all.last_mut() {
-            Some(last) if start <= last.end => last.end = last.end.max(end),
-            _ if start < end => all.push(start..end),
-            _ => {}
+        if let Some(last) = all.last_mut().filter(|last| start <= last.end) {
+            last.end = last.end.max(end);
+        } else if start < end {
+            all.push(start..end);
         }
     }
     while all.len() > usize::from(MAX_LOG_RANGES) {

@@ -119,7 +119,7 @@ pub(crate) fn difference(line: &str, [theirs, ours]: [View; 2]) -> String {
     format!("conntrack {line}\n  theirs {first}\n  ours   {second}\n")
 }
 
-/// What has been compared.
+/// The steps that both programs have taken, and their differences.
 pub(crate) struct Comparison {
     both: Both,
     differences: String,
