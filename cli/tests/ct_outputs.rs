@@ -8,27 +8,30 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{channel, Receiver};
 use std::time::{Duration, Instant};
 
-use adit_conntrack::testing::{Flow, V4};
-use adit_conntrack::{Commit, Cursor, Input};
+use adit_conntrack::testing::V4;
+use adit_conntrack::{Cursor, Endpoint, NewConnection, Protocol, Tuple};
 use adit_conntrack_rpc::Clock;
 use ct_common::Nic;
 use rustix::process::{kill_process, Pid, Signal};
 
 /// The time in which what is waited for happens, on the slowest machine.
 const LIMIT: Duration = Duration::from_secs(60);
+/// The time for which connections are there: longer than a test.
+const LASTING: Duration = Duration::from_secs(3600);
 /// More connections than pages, pipes and queues have places for.
 const MANY: u16 = 3000;
 
 impl Nic {
-    /// Creates connections of datagrams from ports 1, 2, …
+    /// Creates connections of datagrams from ports 1, 2, …, which last.
     fn datagrams(&self, count: u16) {
         for src_port in 1..=count {
-            let packet = Flow { src_port, ..V4 }.udp(b"");
-            let (input, now) = (Input::new(&packet), self.clock.now());
-            let mut tracked = self.tracker.track(&input, now);
-            let commit = Commit::default();
-            let committed = self.tracker.commit(&mut tracked, &input, &commit, now);
-            committed.expect("a place");
+            let end = |address, part| Endpoint { address, part };
+            let ends = [end(V4.src, src_port), end(V4.dst, V4.dst_port)];
+            let [original, reply] = [ends, [ends[1], ends[0]]]
+                .map(|[src, dst]| Tuple::new(Protocol::UDP, src, dst).expect("one family"));
+            let new = NewConnection::new(original, reply, LASTING);
+            let created = self.tracker.create_connection(&new, self.clock.now());
+            created.expect("a place");
         }
     }
 
@@ -137,6 +140,40 @@ fn a_list_ends_with_its_reader() {
 }
 
 #[test]
+fn a_change_that_its_reader_ends_is_an_error() {
+    for line in ["-U -p udp -m 7", "-D -w 0"] {
+        let nic = Nic::start();
+        nic.datagrams(MANY);
+        let mut change = nic.piped(line);
+        drop(change.stdout.take());
+        let error = text(change.stderr.take().expect("a pipe"));
+        assert_eq!(code(&mut change), Some(1), "{line}: {error}");
+        assert!(error.contains("nobody reads the output"), "{line}: {error}");
+        assert!(!nic.tracker.is_empty(), "{line}");
+    }
+}
+
+#[test]
+fn a_timeout_selects_what_has_it_left() {
+    let nic = Nic::start();
+    nic.datagrams(2);
+    let begin = Instant::now();
+    // It passes while the commands run.
+    while nic.tracker.len() == 2 {
+        assert!(
+            begin.elapsed() < LIMIT,
+            "no timeout was the one that is left"
+        );
+        let list = text(&nic.run("-L --sport 1 -p udp").stdout[..]);
+        let left = list.split_whitespace().nth(2).expect("the timeout");
+        nic.run(&format!("-D -p udp --sport 1 -t {left}"));
+    }
+    let other = nic.run("-D -p udp --sport 2 -t 9999");
+    assert_eq!(other.status.code(), Some(1));
+    assert_eq!(nic.tracker.len(), 1);
+}
+
+#[test]
 fn an_output_that_is_full_is_an_error() {
     let nic = Nic::start();
     nic.datagrams(1);
@@ -152,15 +189,17 @@ fn an_output_that_is_full_is_an_error() {
 fn messages_that_nobody_reads_change_nothing() {
     let nic = Nic::start();
     nic.datagrams(1);
-    let mut flush = nic.piped("-F");
-    drop(flush.stderr.take());
-    assert_eq!(code(&mut flush), Some(0));
+    let unread = |line: &str| {
+        let (_, writer) = rustix::pipe::pipe().expect("a pipe");
+        let mut command = nic.command(line);
+        command.stdout(Stdio::piped()).stderr(writer);
+        command.spawn().expect("adit starts")
+    };
+    assert_eq!(code(&mut unread("-F")), Some(0));
     assert!(nic.tracker.is_empty());
-    let mut wrong = nic.piped("-L --bogus");
-    drop(wrong.stderr.take());
-    assert_eq!(code(&mut wrong), Some(2));
-    let mut watch = nic.watch("-E");
-    drop(watch.stderr.take());
+    assert_eq!(code(&mut unread("-L --bogus")), Some(2));
+    let mut watch = unread("-E");
+    wait_for("the watch begins", || nic.tracker.listeners() == 1);
     signal(&watch, Signal::TERM);
     assert_eq!(code(&mut watch), Some(0));
 }
@@ -202,20 +241,30 @@ fn events_that_a_slow_reader_loses_are_counted() {
     assert_eq!(number_behind(&last, "): "), Some(shown), "{last}");
 }
 
+/// The first one waits until it has what is printed.
 #[test]
 fn a_second_signal_does_not_wait_for_the_reader() {
     let nic = Nic::start();
-    let mut watch = nic.watch("-E");
-    nic.datagrams(MANY);
-    let mut out = watch.stdout.take().expect("a pipe");
-    out.read_exact(&mut [0]).expect("an event");
-    // It waits for this program to read the others, or will.
-    let begin = Instant::now();
-    while watch.try_wait().expect("it is ours").is_none() {
-        assert!(begin.elapsed() < LIMIT, "signals do not end it");
-        // It may have ended at this moment.
-        let _ = kill_process(Pid::from_child(&watch), Signal::INT);
-        std::thread::sleep(Duration::from_millis(20));
+    // A watch that is not printing at the moment of a signal ends at once.
+    for _ in 0..20 {
+        let mut watch = nic.watch("-E");
+        nic.datagrams(MANY);
+        let out = watch.stdout.take().expect("a pipe");
+        let full = rustix::pipe::fcntl_getpipe_size(&out).expect("a pipe") as u64;
+        // The last part of each page has no room for a line.
+        let is_full = || rustix::io::ioctl_fionread(&out).expect("a pipe") > full - full / 8;
+        wait_for("the pipe is full", is_full);
+        signal(&watch, Signal::INT);
+        // Longer than the time within which two signals are one.
+        std::thread::sleep(Duration::from_millis(700));
+        if watch.try_wait().expect("it is ours").is_none() {
+            signal(&watch, Signal::INT);
+            assert_eq!(code(&mut watch), Some(1));
+            return;
+        }
+        assert_eq!(code(&mut watch), Some(0));
+        wait_for("the watch ends", || nic.tracker.listeners() == 0);
+        nic.flush();
     }
-    drop(out);
+    panic!("the first signal has always ended it");
 }

@@ -72,6 +72,8 @@ pub(super) fn run(request: &Request, client: &mut Client) -> Result<u8> {
     let mut printer = Printer::new(request.output, request.labels.clone());
     while let Some(response) = client.next(&mut watch)? {
         for event in response.events {
+            // The end of the program counts what is printed: under one lock with it.
+            let _out = std::io::stdout().lock();
             match &event.subject {
                 Some(Subject::Connection(one)) if passes(request, one) => {
                     printer.event(one, &event)?;

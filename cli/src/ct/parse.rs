@@ -252,13 +252,10 @@ impl Request {
     }
 
     /// Reports whether no connection has the values: a state or an end of the reply is that of a protocol which
-    /// was named before another one, the timeout is one of the values to be found, and never the same, or an end of
-    /// the reply is not the one that it is translated to.
+    /// was named before another one, or an end of the reply is not the one that it is translated to.
     pub(super) fn finds_nothing(&self) -> bool {
         let is_other = |number: &u8| self.protocol != Some(*number);
-        let is = |command| self.command == Some(command);
-        let has_timeout = is(Command::Delete) && self.timeout.is_some();
-        let finds_state = !is(Command::Update);
+        let finds_state = self.command != Some(Command::Update);
         let part = |field| self.fields.get(&field).map(|part| *part as u16);
         let differs = |nat: Option<NatValue>, address: Option<IpAddr>, part: Option<u16>| {
             nat.flatten().is_some_and(|(to, port)| {
@@ -270,13 +267,25 @@ impl Request {
             || differs(self.dst_nat, self.reply_src, part(Field::ReplySrc));
         finds_state && self.states_of.iter().any(is_other)
             || self.reply_of.iter().any(is_other)
-            || has_timeout && self.compares()
             || is_other_end
+    }
+
+    /// The seconds that the connections to be deleted have left, if these are compared with values: conntrack(8)
+    /// compares the timeout only then.
+    pub(super) fn timeout_to_find(&self) -> Option<u32> {
+        let deletes = self.command == Some(Command::Delete);
+        self.timeout.filter(|_| deletes && self.compares())
     }
 
     /// Reports whether connections are compared with values, apart from translations.
     fn compares(&self) -> bool {
         self.given.iter().any(|option| option.compares())
+    }
+
+    /// Reports whether a port is given to which an end is translated.
+    pub(super) fn has_nat_port(&self) -> bool {
+        let nats = [self.src_nat, self.dst_nat].into_iter().flatten().flatten();
+        nats.into_iter().any(|(_, port)| port.is_some())
     }
 
     /// Notes the family of an address, which all addresses have.

@@ -2,6 +2,7 @@
 //! Commands, as calls of the service.
 
 use std::io::Write;
+use std::net::IpAddr;
 
 use adit_conntrack::Status;
 use adit_conntrack_rpc::client;
@@ -23,6 +24,9 @@ pub(super) type Client = client::Client<Channel>;
 
 /// The exit code of a command that found nothing to do.
 const NOTHING: u8 = 1;
+
+/// More expectations than a tracker has, in all zones and of all helpers.
+const MAX_EXPECTATIONS: usize = 1 << 20;
 
 /// Runs a command that needs no server. Returns whether it was one.
 pub(super) fn run_alone(request: &Request) -> Result<bool> {
@@ -75,9 +79,9 @@ pub(super) fn run(request: &Request, client: &mut Client) -> Result<Done> {
         Some(Command::Create) if is_expect => create_expectation(request, client),
         Some(Command::Create) => create(request, client),
         Some(Command::Add) => add(request, client),
-        Some(Command::Update) => update(request, client),
+        Some(Command::Update) => update(request, client).map_err(unfinished),
         Some(Command::Delete) if is_expect => delete_expectation(request, client),
-        Some(Command::Delete) => delete(request, client),
+        Some(Command::Delete) => delete(request, client).map_err(unfinished),
         Some(Command::Flush) => flush(is_expect, client),
         Some(Command::Events) => {
             let code = events::run(request, client)?;
@@ -88,6 +92,17 @@ pub(super) fn run(request: &Request, client: &mut Client) -> Result<Done> {
         }
         Some(Command::Count) => count(is_expect, client),
         Some(Command::Statistics) => statistics(is_expect, client),
+    }
+}
+
+/// The failure of a command that has changed a part of the connections: also if that is because nobody reads its
+/// output.
+fn unfinished(failure: Failure) -> Failure {
+    match failure {
+        Failure::Other(error) if crate::output::reader_is_gone(&error) => Failure::Operation(
+            "Operation failed: nobody reads the output, and connections are left".to_owned(),
+        ),
+        failure => failure,
     }
 }
 
@@ -112,41 +127,55 @@ fn has_tcp_state(request: &Request, connection: &proto::Connection) -> bool {
     }
 }
 
-/// Reports whether source or destination of a connection are translated, to an address and a port if there is one.
-fn is_translated_to(nat: NatValue, entry: &Entry<'_>) -> bool {
-    let ports = |part| match part {
+/// Reports whether the source of a connection is translated, to an address and a port if there is one.
+fn has_source(nat: NatValue, entry: &Entry<'_>) -> bool {
+    let port = |part| ports(part).map(|(src, _)| src);
+    let after = ports(entry.reply.part).map(|(_, dst)| dst);
+    entry.has_src_nat() && is_translated(nat, entry.reply.dst, port(entry.original.part), after)
+}
+
+/// Reports whether the destination is.
+fn has_destination(nat: NatValue, entry: &Entry<'_>) -> bool {
+    let port = |part| ports(part).map(|(_, dst)| dst);
+    let after = ports(entry.reply.part).map(|(src, _)| src);
+    entry.has_dst_nat() && is_translated(nat, entry.reply.src, port(entry.original.part), after)
+}
+
+fn ports(part: Part) -> Option<(u32, u32)> {
+    match part {
         Part::Ports(src, dst) => Some((src, dst)),
-        _ => None,
-    };
-    let before = ports(entry.original.part);
-    let after = ports(entry.reply.part);
-    let is = |end, before: Option<u32>, after: Option<u32>| {
-        nat.is_none_or(|(address, port)| {
-            // conntrack(8) does not find a port that the translation has left as it was.
-            let is_port = |port| after == Some(u32::from(port)) && after != before;
-            address == end && port.is_none_or(is_port)
-        })
-    };
-    let (src, dst) = (before.map(|(src, _)| src), before.map(|(_, dst)| dst));
-    let (reply_src, reply_dst) = (after.map(|(src, _)| src), after.map(|(_, dst)| dst));
-    entry.has_src_nat() && is(entry.reply.dst, src, reply_dst)
-        || entry.has_dst_nat() && is(entry.reply.src, dst, reply_src)
+        Part::None | Part::Keys(..) | Part::Icmp { .. } => None,
+    }
+}
+
+/// Reports whether an end has the address, and the port if there is one. conntrack(8) does not find a port that the
+/// translation has left as it was.
+fn is_translated(nat: NatValue, end: IpAddr, before: Option<u32>, after: Option<u32>) -> bool {
+    nat.is_none_or(|(address, port)| {
+        let is_port = |port| after == Some(u32::from(port)) && after != before;
+        address == end && port.is_none_or(is_port)
+    })
 }
 
 /// Values that the service's filter does not have.
 pub(super) fn passes(request: &Request, connection: &proto::Connection) -> bool {
-    let has_nat = request
-        .any_nat
-        .is_none_or(|nat| is_translated_to(nat, &Entry::new(connection)));
+    let entry = Entry::new(connection);
+    let has_any = |nat| has_source(nat, &entry) || has_destination(nat, &entry);
+    let has_nat = request.any_nat.is_none_or(has_any)
+        && request.src_nat.is_none_or(|nat| has_source(nat, &entry))
+        && request
+            .dst_nat
+            .is_none_or(|nat| has_destination(nat, &entry));
     let has_label = request.label.is_none_or(|label| !label.has_others);
     let state = request.fields.get(&Field::State);
     let has_state = match &connection.state {
         Some(State::Sctp(sctp)) => state.is_none_or(|wanted| *wanted == sctp.state),
         _ => true,
     };
-    let has_zones = request.has_zones(&Entry::new(connection));
-    let others = has_label && has_zones && has_kind(request, connection);
-    has_nat && has_state && others && !request.finds_nothing()
+    let sought = request.timeout_to_find().map(u64::from);
+    let has_timeout = sought.is_none_or(|sought| sought == entry.timeout());
+    let others = has_label && request.has_zones(&entry) && has_kind(request, connection);
+    has_nat && has_state && has_timeout && others && !request.finds_nothing()
 }
 
 fn list(request: &Request, client: &mut Client) -> Result<Done> {
@@ -305,6 +334,8 @@ fn delete(request: &Request, client: &mut Client) -> Result<Done> {
         .any(|field| request.fields.contains_key(field))
         || request.label.is_some_and(|label| label.has_others)
         || request.has_more_zones()
+        || request.has_nat_port()
+        || request.timeout_to_find().is_some()
         || request.finds_nothing();
     let mut deleted = 0_u64;
     let mut delete = |client: &mut Client, filter| {
@@ -375,7 +406,10 @@ fn list_expectations(request: &Request, client: &mut Client) -> Result<Done> {
     let mut all = Vec::new();
     client.list_expectations(|one| {
         all.push(one);
-        Ok::<_, Failure>(())
+        match all.len() > MAX_EXPECTATIONS {
+            true => operation("more expectations than a tracker has"),
+            false => Ok(()),
+        }
     })?;
     let mut printer = Printer::new(request.output, request.labels.clone());
     let mut shown = 0_u64;

@@ -52,6 +52,19 @@ async fn each_page<P, T, E: From<CallError>>(
     Ok(())
 }
 
+/// Reports whether a server ends a list in this way when its pages are not taken: it ends the call, or, if what it has
+/// sent is not taken either, the connection.
+fn is_end_of_waiting(code: Code) -> bool {
+    matches!(
+        code,
+        Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unavailable
+            | Code::Unknown
+            | Code::Internal
+    )
+}
+
 /// A client of the service, over a channel `C`.
 pub struct Client<C> {
     runtime: Runtime,
@@ -109,13 +122,13 @@ where
                 let page = match self.runtime.block_on(pages.message()) {
                     Ok(Some(page)) => page,
                     Ok(None) => return Ok(()),
-                    Err(status) if can_go_on && status.code() == Code::DeadlineExceeded => break,
+                    Err(status) if can_go_on && is_end_of_waiting(status.code()) => break,
                     Err(status) => return Err(failed(status).into()),
                 };
                 if let Some(cursor) = page.cursor {
+                    // The counters of a page that was lost on its way are zero. Without an advance there is no end.
+                    can_go_on |= !request.zero_counters && cursor > request.cursor;
                     request.cursor = cursor;
-                    // The counters of a page that was lost on its way are zero.
-                    can_go_on = !request.zero_counters;
                 }
                 each(self, page.connections)?;
             }

@@ -18,12 +18,13 @@ use tonic::{Code, Status};
 use super::{connect, runtime, Still};
 
 /// A reply of which some frames are left, instead of a further one the server ends it.
-struct Cut {
+struct Bounded {
     body: Body,
     frames: usize,
+    end: Code,
 }
 
-impl http_body::Body for Cut {
+impl http_body::Body for Bounded {
     type Data = Bytes;
     type Error = Status;
 
@@ -34,7 +35,7 @@ impl http_body::Body for Cut {
         let next = Pin::new(&mut self.body).poll_frame(cx);
         if matches!(&next, Poll::Ready(Some(Ok(frame))) if frame.is_data()) {
             let Some(left) = self.frames.checked_sub(1) else {
-                return Poll::Ready(Some(Err(Status::deadline_exceeded("the list has ended"))));
+                return Poll::Ready(Some(Err(Status::new(self.end, "the list has ended"))));
             };
             self.frames = left;
         }
@@ -47,6 +48,7 @@ impl http_body::Body for Cut {
 struct Ending<S> {
     server: S,
     frames: usize,
+    end: Code,
     calls: Arc<AtomicUsize>,
 }
 
@@ -55,7 +57,7 @@ where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
 {
-    type Response = http::Response<Cut>;
+    type Response = http::Response<Bounded>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Infallible>;
 
@@ -65,14 +67,15 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         self.calls.fetch_add(1, Relaxed);
-        let (reply, frames) = (self.server.call(request), self.frames);
-        Box::pin(async move { Ok(reply.await?.map(|body| Cut { body, frames })) })
+        let reply = self.server.call(request);
+        let (frames, end) = (self.frames, self.end);
+        Box::pin(async move { Ok(reply.await?.map(|body| Bounded { body, frames, end })) })
     }
 }
 
-/// Lists 1000 connections from a server that ends each list behind a number of frames. Returns the number of lists as
-/// well.
-fn list(frames: usize, zero_counters: bool) -> (Result<Vec<u32>, CallError>, usize) {
+/// Lists 1000 connections from a server that ends each list behind a number of frames, with this status. Returns the
+/// number of lists as well.
+fn list(frames: usize, end: Code, zero_counters: bool) -> (Result<Vec<u32>, CallError>, usize) {
     let tracker = Tracker::new(4000, Seed::new([1; 16]), Settings::default());
     for port in 1..=1000 {
         connect(&tracker, port, Protocol::UDP);
@@ -81,6 +84,7 @@ fn list(frames: usize, zero_counters: bool) -> (Result<Vec<u32>, CallError>, usi
     let server = Ending {
         server: service(Arc::new(tracker), Still, Gate::default()),
         frames,
+        end,
         calls: calls.clone(),
     };
     let mut client = Client::new(runtime(), server);
@@ -101,14 +105,24 @@ fn list(frames: usize, zero_counters: bool) -> (Result<Vec<u32>, CallError>, usi
 
 #[test]
 fn a_list_goes_on_behind_the_last_page() {
-    let (ports, calls) = list(1, false);
-    assert_eq!(ports, Ok((1..=1000).collect()));
-    assert!(calls > 1, "the list did not end");
+    // Unknown: its connection was closed.
+    for end in [Code::DeadlineExceeded, Code::Unknown] {
+        let (ports, calls) = list(1, end, false);
+        assert_eq!(ports, Ok((1..=1000).collect()), "{end:?}");
+        assert!(calls > 1, "the list did not end");
+    }
+}
+
+#[test]
+fn a_list_that_is_refused_fails() {
+    let (listed, calls) = list(1, Code::PermissionDenied, false);
+    let error = listed.expect_err("it is refused");
+    assert_eq!((error.code, calls), (Code::PermissionDenied, 1));
 }
 
 #[test]
 fn a_list_without_a_page_fails() {
-    let (listed, calls) = list(0, false);
+    let (listed, calls) = list(0, Code::DeadlineExceeded, false);
     let error = listed.expect_err("nothing has arrived");
     assert_eq!((error.code, calls), (Code::DeadlineExceeded, 1));
 }
@@ -116,7 +130,7 @@ fn a_list_without_a_page_fails() {
 /// The counters of the connections that did not arrive are zero.
 #[test]
 fn a_list_that_zeroes_counters_fails() {
-    let (listed, calls) = list(1, true);
+    let (listed, calls) = list(1, Code::DeadlineExceeded, true);
     let error = listed.expect_err("counters are lost");
     assert_eq!((error.code, calls), (Code::DeadlineExceeded, 1));
 }
