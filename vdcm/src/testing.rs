@@ -443,20 +443,25 @@ fn doorbells(count: u32) -> DoorbellPages {
     }
 }
 
+/// A device with a VF's registers, and all queues of its ADIs.
+#[must_use]
+pub fn shape() -> Shape {
+    let layout = Layout::Vf;
+    Shape {
+        layout,
+        pci_id: layout.pci_id(),
+        queues: None,
+        limits: Limits::default(),
+    }
+}
+
 /// A device out of one mock ADI with two queue pairs, all of whose queues run.
 ///
 /// # Panics
 /// When the device misbehaves.
 #[must_use]
 pub fn running_vdev() -> Vdev {
-    let layout = Layout::Vf;
-    let shape = Shape {
-        layout,
-        pci_id: layout.pci_id(),
-        queues: None,
-        limits: Limits::default(),
-    };
-    let vdev = Vdev::new(vec![Box::new(MockAdi::new("adi", 1, 2))], shape).expect("a device");
+    let vdev = Vdev::new(vec![Box::new(MockAdi::new("adi", 1, 2))], shape()).expect("a device");
     let mut state = vdev.lock();
     let State {
         slow_path,

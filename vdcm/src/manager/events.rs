@@ -252,25 +252,17 @@ pub(super) struct AdiFds(Watched);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Layout, Limits, TraceEvent};
-    use crate::testing::MockAdi;
-    use crate::vdev::Shape;
+    use crate::protocol::TraceEvent;
+    use crate::testing::{shape, MockAdi};
 
     /// A device that is watched, whose ADI reports faults by an eventfd.
     fn watched(fault: &OwnedFd) -> (Events, Arc<Vdev>) {
-        let layout = Layout::Vf;
-        let shape = Shape {
-            layout,
-            pci_id: layout.pci_id(),
-            queues: None,
-            limits: Limits::default(),
-        };
         let adi = MockAdi::new("adi", 1, 2).faulted();
         let fds = AdiFds(Watched {
             gone: adi.gone().try_clone_to_owned().unwrap(),
             fault: fault.try_clone().unwrap(),
         });
-        let vdev = Arc::new(Vdev::new(vec![Box::new(adi)], shape).unwrap());
+        let vdev = Arc::new(Vdev::new(vec![Box::new(adi)], shape()).unwrap());
         let events = Events::new().unwrap();
         events.add(1, &vdev, vec![fds]).unwrap();
         (events, vdev)

@@ -143,15 +143,27 @@ fn mirrors_of_what_was_inside_do_not_leave_in_the_fragments_of_what_was_outside(
     }
 }
 
+/// A packet whose checksum in this place, if any, is still to be computed.
+fn pending(data: &[u8], pending_checksum: Option<u16>) -> Input<'_> {
+    Input {
+        checksums_verified: true,
+        pending_checksum,
+        ..Input::new(7, data)
+    }
+}
+
+/// Extracts a header in the first pass, and nothing in the next one.
+const OUTER_FIRST: &str = "state start {
+        m.is_again = istd.recirculated;
+        transition select(istd.recirculated) { true: accept; false: outer; }
+    }
+    state outer { pkt.extract(h.first); transition accept; }";
+
 #[test]
 fn the_checksum_of_what_was_inside_may_be_still_to_be_computed() {
     let program = program(
         "",
-        "state start {
-            m.is_again = istd.recirculated;
-            transition select(istd.recirculated) { true: accept; false: outer; }
-        }
-        state outer { pkt.extract(h.first); transition accept; }",
+        OUTER_FIRST,
         "if (m.is_again) {
             send_to_port(has_right_checksum() ? (PortId_t) 1 : (PortId_t) 2);
         } else {
@@ -168,11 +180,7 @@ fn the_checksum_of_what_was_inside_may_be_still_to_be_computed() {
     for mut worker in workers(&program) {
         // Of the inner packet, of what was outside of it, and of an unknown one.
         for (pending_checksum, port) in [(Some(35), 1), (Some(0), 2), (None, 2), (Some(1), 1)] {
-            let input = Input {
-                checksums_verified: true,
-                pending_checksum,
-                ..Input::new(7, &data)
-            };
+            let input = pending(&data, pending_checksum);
             assert_eq!(sent(&mut worker, &input).0, port, "{pending_checksum:?}");
         }
     }
@@ -183,11 +191,7 @@ fn the_checksum_of_what_was_inside_may_be_still_to_be_computed() {
 fn what_was_inside_is_answered_while_its_checksum_is_still_to_be_computed() {
     let program = program(
         "",
-        "state start {
-            m.is_again = istd.recirculated;
-            transition select(istd.recirculated) { true: accept; false: outer; }
-        }
-        state outer { pkt.extract(h.first); transition accept; }",
+        OUTER_FIRST,
         "if (is_answer()) {
             send_to_port((PortId_t) 1);
         } else if (m.is_again) {
@@ -210,11 +214,7 @@ fn what_was_inside_is_answered_while_its_checksum_is_still_to_be_computed() {
             for (pending_checksum, is_answered) in
                 [(Some(35), true), (Some(0), false), (None, false)]
             {
-                let input = Input {
-                    checksums_verified: true,
-                    pending_checksum,
-                    ..Input::new(7, &data)
-                };
+                let input = pending(&data, pending_checksum);
                 let mut answers = 0;
                 worker.process(0, &[input], &mut |_, output| match output {
                     Output::Sent(sent) => {

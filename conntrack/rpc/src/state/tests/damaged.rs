@@ -12,22 +12,6 @@ const ACK: u8 = 16;
 /// The source that half of the connections get.
 const TRANSLATED: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-/// Numbers that look random, the same in each run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-}
-
 /// A tracker with connections of all kinds that have internals, some of them expected, and expectations.
 fn busy(clock: &impl Clock) -> Tracker {
     let tracker = tracker();
@@ -84,18 +68,18 @@ fn any_state_is_restored_or_refused() {
     let saved = save(&busy(&clock), &clock, None);
     let whole = restore(&tracker(), &clock, &saved).unwrap();
     assert_eq!(whole.connections, 3 * Helper::ALL.len());
-    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut random = fastrand::Rng::with_seed(1);
     let (mut restored, mut refused) = (0, 0);
     for _ in 0..4000 {
         let mut bytes = saved.clone();
-        for _ in 0..1 + random.below(4) {
-            let at = random.below(bytes.len());
+        for _ in 0..random.usize(1..5) {
+            let at = random.usize(..bytes.len());
             // Few lengths change, behind which the rest is not read.
-            match random.below(64) {
+            match random.u8(..64) {
                 0 => bytes.truncate(at + 1),
-                1 => bytes.insert(at, random.next() as u8),
-                2..32 => bytes[at] = random.next() as u8,
-                _ => bytes[at] ^= 1 << random.below(8),
+                1 => bytes.insert(at, random.u8(..)),
+                2..32 => bytes[at] = random.u8(..),
+                _ => bytes[at] ^= 1 << random.u8(..8),
             }
         }
         let new = tracker();
