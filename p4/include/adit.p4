@@ -254,7 +254,9 @@ extern Conntrack {
     Conntrack(bit<32> size);
 
     // Finds the packet's connection in a zone, and updates it. The IP header begins `ip_offset`
-    // bytes behind the beginning of the packet.
+    // bytes behind the beginning of the packet; its version says whether it is IPv4 or IPv6, so that
+    // a program must drop packets whose version is not what their EtherType says (as `NetworkParser`
+    // in adit_headers.p4 does).
     void track(in bit<16> ip_offset, in bit<16> zone, out ConntrackPacket_t packet);
 
     // Ends the connection of the packet that was tracked last, if it has one, as if it had expired;

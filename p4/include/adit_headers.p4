@@ -26,7 +26,8 @@ const bit<16> PORT_VXLAN = 4789;
 const bit<16> PORT_GENEVE = 6081;
 
 error {
-    BadIpv4Header // shorter than it may be
+    BadIpv4Header, // of another version than its EtherType's, or shorter than it may be
+    BadIpv6Header  // of another version than its EtherType's
 }
 
 // IEEE 802.3.
@@ -143,7 +144,8 @@ struct network_t {
 }
 
 // Up to TCP and UDP. IPv6 headers with extensions end it, the kind of the first one is in
-// `next_header`.
+// `next_header`. The version in an IP header must be its EtherType's: the connection tracker goes by
+// the version, tables by the header that is valid.
 parser NetworkParser(packet_in pkt, out network_headers_t h, out network_t n) {
     state start {
         n.src_port = 0;
@@ -167,11 +169,15 @@ parser NetworkParser(packet_in pkt, out network_headers_t h, out network_t n) {
     }
     state ipv4 {
         pkt.extract(h.ipv4);
-        verify(h.ipv4.ihl >= 5, error.BadIpv4Header);
-        transition select(h.ipv4.ihl) {
-            5: ipv4_transport;
-            default: ipv4_options;
+        transition select(h.ipv4.version, h.ipv4.ihl) {
+            (4, 5): ipv4_transport;
+            (4, 6 .. 15): ipv4_options;
+            default: bad_ipv4;
         }
+    }
+    state bad_ipv4 {
+        verify(false, error.BadIpv4Header);
+        transition reject;
     }
     state ipv4_options {
         pkt.extract(h.ipv4_options, ((bit<32>) h.ipv4.ihl - 5) * 32);
@@ -191,6 +197,7 @@ parser NetworkParser(packet_in pkt, out network_headers_t h, out network_t n) {
     }
     state ipv6 {
         pkt.extract(h.ipv6);
+        verify(h.ipv6.version == 6, error.BadIpv6Header);
         transition select(h.ipv6.next_header) {
             PROTO_TCP: tcp;
             PROTO_UDP: udp;
