@@ -6,7 +6,7 @@ use crate::checksum::fill::{fill_ipv4, fill_l4};
 use crate::headers::{
     be16, ethertype, proto, put_be16, ETH_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN, VLAN_LEN,
 };
-use crate::parse::{Parsed, L3, MAX_VLAN_TAGS};
+use crate::parse::{is_extension, Parsed, L3, MAX_VLAN_TAGS};
 
 /// Length of IPv6's fragment header.
 const FRAGMENT_LEN: usize = 8;
@@ -42,12 +42,8 @@ pub fn is_fragment(frame: &[u8]) -> bool {
             be16(frame, at + 6).is_some_and(|word| word & (MORE_V4 | OFFSET_V4) != 0)
         }
         Some(ethertype::IPV6) => {
-            let next = frame.get(at + 6).copied();
             // The others may be in front of a fragment header.
-            let may_be = matches!(
-                next,
-                Some(proto::FRAGMENT | proto::HOP_BY_HOP | proto::ROUTING | proto::DEST_OPTIONS)
-            );
+            let may_be = frame.get(at + 6).is_some_and(|next| is_extension(*next));
             may_be && Parsed::new(frame, frame.len()).is_ok_and(|p| p.fragment_offset != 0)
         }
         _ => false,

@@ -33,10 +33,10 @@ pub(crate) mod proto {
     pub(crate) const UDP: u8 = 17;
     pub(crate) const ROUTING: u8 = 43;
     pub(crate) const FRAGMENT: u8 = 44;
+    pub(crate) const AUTHENTICATION: u8 = 51;
     pub(crate) const ICMPV6: u8 = 58;
     pub(crate) const DEST_OPTIONS: u8 = 60;
     pub(crate) const SCTP: u8 = 132;
-    pub(crate) const MOBILITY: u8 = 135;
 }
 
 /// Reads the big-endian 16-bit number at `at`, if it is within the slice.

@@ -331,6 +331,8 @@ impl Parsed {
                 self.fragment_offset = at as u16;
                 8
             }
+            // RFC 4302, 2.2: in words of four bytes, of which the first two are not counted.
+            proto::AUTHENTICATION => (usize::from(ext[1]) + 2) * 4,
             kind => {
                 let len = (usize::from(ext[1]) + 1) * 8;
                 self.rerouted |= match kind {
@@ -373,11 +375,13 @@ impl Parsed {
     }
 }
 
-fn is_extension(next: u8) -> bool {
-    use proto::{DEST_OPTIONS, FRAGMENT, HOP_BY_HOP, MOBILITY, ROUTING};
+/// Returns whether a header is followed by another one, which it announces: those that programs and
+/// the connection tracker skip, too. Nothing follows a mobility header (RFC 6275, 6.1.1).
+pub(crate) fn is_extension(next: u8) -> bool {
+    use proto::{AUTHENTICATION, DEST_OPTIONS, FRAGMENT, HOP_BY_HOP, ROUTING};
     matches!(
         next,
-        HOP_BY_HOP | ROUTING | FRAGMENT | DEST_OPTIONS | MOBILITY
+        HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DEST_OPTIONS
     )
 }
 

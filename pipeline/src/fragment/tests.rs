@@ -245,6 +245,28 @@ fn extension_headers_stay_in_front_of_the_fragment_header() {
 }
 
 #[test]
+fn what_is_in_front_of_a_fragment_header_does_not_hide_it() {
+    // The first bytes of each: the kind of the next header, and its own length.
+    for (kind, length, bytes) in [
+        (proto::HOP_BY_HOP, 0, 8),
+        (proto::ROUTING, 2, 24),
+        (proto::DEST_OPTIONS, 0, 8),
+        (proto::AUTHENTICATION, 1, 12),
+    ] {
+        for (next, is_one) in [(proto::FRAGMENT, true), (proto::UDP, false)] {
+            let mut packet = V6.udp(&[1; 100]);
+            let mut front = vec![0; bytes];
+            front[..2].copy_from_slice(&[next, length]);
+            front.extend([proto::UDP, 0, 0, 1, 0, 0, 0, 7]);
+            packet[5] += front.len() as u8;
+            packet[6] = kind;
+            packet.splice(40..40, front);
+            assert_eq!(is_fragment(&frame(&packet)), is_one, "{kind} {next}");
+        }
+    }
+}
+
+#[test]
 fn what_is_whole_is_no_fragment() {
     for flow in [V4, V6] {
         let whole = frame(&flow.udp(&[0; 100]));

@@ -123,6 +123,32 @@ fn ipv6_extension_headers() {
 }
 
 #[test]
+fn authentication_is_in_front_of_what_it_protects() {
+    // RFC 4302, 2.2: its length is in words of four bytes, less two.
+    let mut chain = vec![44, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1];
+    chain.extend([0x5a; 12]);
+    chain.extend([6, 0, 0, 1, 0, 0, 0, 7]);
+    chain.extend(l4(6, 1000, 80, b"data"));
+    let p = parse(&frame_v6(51, &chain));
+    assert_eq!((p.l4, p.ip_proto, p.defect), (L4::Tcp, 6, None));
+    assert_eq!((p.fragment, p.fragment_offset), (Fragment::First, 78));
+    assert_eq!((p.l4_offset, p.payload_offset), (86, 106));
+    // Beyond the packet.
+    chain[1] = 40;
+    let p = parse(&frame_v6(51, &chain));
+    assert_eq!((p.l4, p.defect), (L4::None, Some(Defect::Truncated)));
+}
+
+/// The mobility header (RFC 6275, 6.1.1) is the last one: its next header is 59.
+#[test]
+fn nothing_follows_mobility() {
+    let mut chain = vec![6, 0, 5, 0, 0, 0, 0, 0];
+    chain.extend(l4(6, 1000, 80, b""));
+    let p = parse(&frame_v6(135, &chain));
+    assert_eq!((p.l4, p.ip_proto, p.l4_offset), (L4::None, 135, 54));
+}
+
+#[test]
 fn endless_extension_headers() {
     let chain = |n| {
         let mut c = [60, 0, 0, 0, 0, 0, 0, 0].repeat(n);

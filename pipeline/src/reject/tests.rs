@@ -227,6 +227,30 @@ fn messages_of_icmp_are_answered_unless_they_are_errors() {
 }
 
 #[test]
+fn extension_headers_hide_neither_errors_nor_resets() {
+    let behind = |kind: u8, mut extension: Vec<u8>, mut frame: Vec<u8>| {
+        extension[0] = std::mem::replace(&mut frame[20], kind);
+        frame[19] += extension.len() as u8;
+        frame.splice(54..54, extension);
+        frame
+    };
+    let options = vec![0, 0, 1, 4, 0, 0, 0, 0];
+    let authentication = vec![0, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]
+        .into_iter()
+        .chain([0x5a; 12])
+        .collect::<Vec<u8>>();
+    for (kind, extension) in [(60, options), (51, authentication)] {
+        let to = |frame| answered(&behind(kind, extension.clone(), frame));
+        assert_eq!(to(icmpv6(1)), Err(Unanswered::Error), "behind {kind}");
+        assert_eq!(to(icmpv6(137)), Err(Unanswered::Error), "behind {kind}");
+        assert_eq!(to(tcp(V6, 4, b"")), Err(Unanswered::Reset), "behind {kind}");
+        // A segment's answer is a reset, without the extension header.
+        let made = to(tcp(V6, 2, b"")).unwrap();
+        assert_eq!(transport(&made, V6, 6)[13], 0x14, "behind {kind}");
+    }
+}
+
+#[test]
 fn groups_and_what_is_no_host_are_not_answered() {
     let refused = Err(Unanswered::Address);
     for (source, destination) in [
