@@ -2,7 +2,7 @@
 //! Translation of the offload requests of a TX descriptor into those of a wire.
 
 use adit_pipeline::checksum::fill::{fill_ipv4, fill_l4};
-use adit_pipeline::checksum::pseudo_header;
+use adit_pipeline::checksum::{pseudo_header, Sum};
 use adit_pipeline::offload::{Checksum, FrameMeta, Gso, GsoKind};
 use adit_pipeline::parse::{Parsed, L3, L4};
 use thiserror::Error;
@@ -120,8 +120,14 @@ fn segmentation(
         let len = u16::try_from(l4_len).map_err(|_| BAD)?;
         frame[l4 + 4..l4 + 6].copy_from_slice(&len.to_be_bytes());
     }
-    let sum = pseudo_header(parsed, frame, l4_len as u32).ok_or(BAD)?;
-    frame[l4 + offset..l4 + offset + 2].copy_from_slice(&sum.folded().to_be_bytes());
+    let field = &frame[l4 + offset..][..2];
+    let sum = match parsed.rerouted {
+        // The final destination is not in the IP header, but in the driver's sum.
+        true => Some(*Sum::new().add(field).add_u32(l4_len as u32)),
+        false => pseudo_header(parsed, frame, l4_len as u32),
+    };
+    let sum = sum.ok_or(BAD)?.folded().to_be_bytes();
+    frame[l4 + offset..][..2].copy_from_slice(&sum);
     Ok(FrameMeta {
         checksum: Checksum::Partial {
             start: parsed.l4_offset,
@@ -190,6 +196,29 @@ mod tests {
         let verdict = adit_pipeline::checksum::verify::verify(&parsed, &[&f]);
         assert_eq!(verdict.ip, adit_pipeline::checksum::verify::Check::Ok);
         assert_eq!(verdict.l4, adit_pipeline::checksum::verify::Check::Ok);
+    }
+
+    /// The pseudo header of what a routing header leads on has the final destination, which only the
+    /// sender's sum knows.
+    #[test]
+    fn the_sum_of_a_rerouted_frame_to_be_cut_only_gets_its_length() {
+        let mut f = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd];
+        f.extend([0x60, 0, 0, 0, 0, 0, 43, 64]);
+        f.extend([0x20; 32]);
+        f.extend([6, 0, 4, 1, 0, 0, 0, 0]);
+        f.extend(&tso_frame(3000)[34..]);
+        f[78..80].copy_from_slice(&[0x12, 0x34]);
+        let mut f = Frame::from(&f[..]);
+        let meta = prepare(&mut f, &tso(3000, 82, 1400)).unwrap();
+        assert_eq!(
+            meta.checksum,
+            Checksum::Partial {
+                start: 62,
+                offset: 16
+            }
+        );
+        assert_eq!(u16::from_be_bytes([f[18], f[19]]), 3028);
+        assert_eq!(u16::from_be_bytes([f[78], f[79]]), 0x1234 + 3020);
     }
 
     #[test]

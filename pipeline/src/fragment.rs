@@ -6,7 +6,7 @@ use crate::checksum::fill::{fill_ipv4, fill_l4};
 use crate::headers::{
     be16, ethertype, proto, put_be16, ETH_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN, VLAN_LEN,
 };
-use crate::parse::{is_extension, Parsed, L3, MAX_VLAN_TAGS};
+use crate::parse::{is_extension, Parsed, L3, L4, MAX_VLAN_TAGS};
 
 /// Length of IPv6's fragment header.
 const FRAGMENT_LEN: usize = 8;
@@ -129,7 +129,8 @@ pub struct Fragmenter<'a> {
 
 impl<'a> Fragmenter<'a> {
     /// Begins to divide an IP datagram of a frame. Returns `None` if there is none, if it is a fragment, if
-    /// it is not longer than a fragment may be, or if it must not be divided.
+    /// it is not longer than a fragment may be, or if it must not be divided, which is so, too, in a tunnel over
+    /// UDP with a checksum that is behind a routing header with segments left or a home address.
     pub fn new(frame: &'a [u8], division: Division) -> Option<Fragmenter<'a>> {
         let largest = usize::from(division.largest);
         // What is in front of an Ethernet header is not looked at.
@@ -142,6 +143,9 @@ impl<'a> Fragmenter<'a> {
         let at = usize::from(p.l2_len);
         let is_there = division.at.is_none() || at == ETH_LEN;
         if !is_there || p.is_fragment() || p.fragment_offset != 0 {
+            return None;
+        }
+        if base != 0 && !may_finish_outer(frame) {
             return None;
         }
         let end = p.l3_end();
@@ -234,6 +238,15 @@ impl<'a> Fragmenter<'a> {
         header[4..].copy_from_slice(&self.id.to_be_bytes());
         Some(())
     }
+}
+
+/// Returns whether the checksum of the outermost UDP header, if it has one, can be computed: the frame
+/// must show the addresses of its pseudo header.
+fn may_finish_outer(frame: &[u8]) -> bool {
+    Parsed::new(frame, frame.len()).is_ok_and(|p| {
+        let has_sum = p.l4 == L4::Udp && be16(frame, usize::from(p.l4_offset) + 6) != Some(0);
+        !(p.rerouted && has_sum)
+    })
 }
 
 /// Corrects lengths and checksums of the outermost IP and UDP headers of a frame, if they are in front of

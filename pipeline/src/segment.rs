@@ -3,9 +3,10 @@
 
 use thiserror::Error;
 
-use crate::checksum::fill::{fill_ipv4, fill_l4};
-use crate::headers::{put_be16, IPV6_LEN};
-use crate::offload::{FrameMeta, GsoKind};
+use crate::checksum::fill::{complete_partial, fill_ipv4, fill_l4};
+use crate::checksum::Sum;
+use crate::headers::{be16, put_be16, IPV6_LEN};
+use crate::offload::{Checksum, FrameMeta, GsoKind};
 use crate::parse::{Parsed, L3, L4};
 
 const TCP_FLAGS: usize = 13;
@@ -32,6 +33,10 @@ pub enum SegmentError {
         /// Total bytes of payload.
         payload: usize,
     },
+    /// A routing header leads to another destination, which only a checksum that the sender left
+    /// partial knows.
+    #[error("a routing header or home address hides an address, and the checksum is not partial")]
+    Rerouted,
     /// A segment's length does not fit in its IP header.
     #[error("segments whose IP header would state {0} bytes, of at most 65535")]
     TooLong(usize),
@@ -45,6 +50,8 @@ pub struct Segmenter<'a> {
     header_len: usize,
     segment_size: usize,
     next: usize,
+    /// The sum of the pseudo header without a length, if the frame does not show its addresses.
+    hidden: Option<Sum>,
 }
 
 impl<'a> Segmenter<'a> {
@@ -80,12 +87,17 @@ impl<'a> Segmenter<'a> {
         if stated > usize::from(u16::MAX) {
             return Err(SegmentError::TooLong(stated));
         }
+        let hidden = match parsed.rerouted {
+            true => Some(hidden_addresses(frame, &parsed, meta.checksum)?),
+            false => None,
+        };
         Ok(Self {
             frame,
             parsed,
             header_len,
             segment_size,
             next: 0,
+            hidden,
         })
     }
 
@@ -147,7 +159,40 @@ impl<'a> Segmenter<'a> {
         if parsed.l3 == L3::Ipv4 {
             fill_ipv4(out, &parsed).ok()?;
         }
-        fill_l4(out, &parsed).ok()
+        let Some(mut pseudo) = self.hidden else {
+            return fill_l4(out, &parsed).ok();
+        };
+        let (start, offset) = (parsed.l4_offset, checksum_offset(parsed.l4));
+        let sum = pseudo.add_u32((len - l4) as u32).folded();
+        put_be16(out, l4 + usize::from(offset), sum)?;
+        complete_partial(out, start, offset).ok()
+    }
+}
+
+/// The offset of the checksum in a TCP or UDP header.
+fn checksum_offset(l4: L4) -> u16 {
+    match l4 {
+        L4::Tcp => 16,
+        _ => 6,
+    }
+}
+
+/// The sum of the pseudo header of a rerouted frame without the length: of the final destination,
+/// which a partial checksum has.
+fn hidden_addresses(
+    frame: &[u8],
+    parsed: &Parsed,
+    checksum: Checksum,
+) -> Result<Sum, SegmentError> {
+    let (start, offset) = (parsed.l4_offset, checksum_offset(parsed.l4));
+    let l4 = usize::from(start);
+    match be16(frame, l4 + usize::from(offset)) {
+        Some(field) if checksum == (Checksum::Partial { start, offset }) => {
+            let mut sum = Sum::new();
+            sum.add_u16(field).add_u32(!((frame.len() - l4) as u32));
+            Ok(sum)
+        }
+        _ => Err(SegmentError::Rerouted),
     }
 }
 
@@ -155,7 +200,8 @@ impl<'a> Segmenter<'a> {
 mod tests {
     use super::*;
     use crate::checksum::verify::{verify, Check};
-    use crate::offload::{Checksum, Gso, OnWire};
+    use crate::offload::{Gso, OnWire};
+    use crate::testing::{ip_frame, l4, l4_sum};
     use proptest::prelude::*;
 
     fn meta(kind: GsoKind, segment_size: u16, header_len: usize) -> FrameMeta {
@@ -263,6 +309,41 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// TCP behind a routing header with a segment left: the pseudo header has the final destination,
+    /// which the frame's checksum field knows.
+    #[test]
+    fn segments_of_a_rerouted_frame_have_the_sum_of_its_final_destination() {
+        let (source, last) = (
+            "2001:db8::1".parse().unwrap(),
+            "2001:db8::9".parse().unwrap(),
+        );
+        let payload: Vec<u8> = (0..2500_u16).map(|n| n as u8).collect();
+        let mut routing = vec![6, 2, 4, 1, 0, 0, 0, 0];
+        routing.extend([0x20; 16]);
+        let tcp = l4(6, 1000, 80, &payload);
+        let next = "2001:db8::2".parse().unwrap();
+        let mut frame = ip_frame((source, next), 43, &[routing, tcp].concat());
+        let l4_len = 20 + payload.len();
+        let pseudo = l4_sum((source, last), 6, &vec![0; l4_len]);
+        frame[94..96].copy_from_slice(&pseudo.to_be_bytes());
+        let mut request = meta(GsoKind::Tcp6, 1000, 98);
+        assert_eq!(
+            Segmenter::new(&frame, &request).unwrap_err(),
+            SegmentError::Rerouted
+        );
+        request.checksum = Checksum::Partial {
+            start: 78,
+            offset: 16,
+        };
+        let mut segments = Segmenter::new(&frame, &request).unwrap();
+        let (mut out, mut n) = (vec![0; 2000], 0);
+        while let Some(len) = segments.next_into(&mut out) {
+            assert_eq!(l4_sum((source, last), 6, &out[78..len]), 0xffff, "{n}");
+            n += 1;
+        }
+        assert_eq!(n, 3);
     }
 
     /// IP headers count up to 65535: the longest frame that fits is segmented, one byte more is

@@ -51,7 +51,8 @@ pub(crate) fn amend(frame: &mut [u8], meta: &mut FrameMeta, before: usize, after
 
 /// Writes the pseudo-header's sum to the checksum field of the transport header at `start`, after
 /// the outer headers of the frame, or after those of the frame that begins at `inner`. The checksum
-/// field is left unchanged in other kinds of tunnels.
+/// field is left unchanged in other kinds of tunnels, and behind a routing header with segments left
+/// or a home address.
 fn renew(frame: &mut [u8], start: u16, offset: u16, inner: usize) -> bool {
     let at = usize::from(start) + usize::from(offset);
     if at + 2 > frame.len() {
@@ -64,6 +65,10 @@ fn renew(frame: &mut [u8], start: u16, offset: u16, inner: usize) -> bool {
         };
         let is_there = base + usize::from(parsed.l4_offset) == usize::from(start)
             && matches!((parsed.l4, offset), (L4::Tcp, 16) | (L4::Udp, 6));
+        if is_there && parsed.rerouted {
+            // An address of the pseudo header is not in the IP header.
+            return true;
+        }
         let len = parsed
             .l3_end()
             .checked_sub(usize::from(parsed.l4_offset))
@@ -130,6 +135,31 @@ mod tests {
         assert!(frame.replace_front(42, &headers));
         assert!(amend(&mut frame, &mut meta, 42, 42));
         assert!(is_right(&mut frame, meta, 0));
+    }
+
+    /// The pseudo header behind a routing header with segments left has an address that is not the
+    /// IP header's.
+    #[test]
+    fn an_unfinished_checksum_of_a_rerouted_packet_stays() {
+        let mut f = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd];
+        f.extend([0x60, 0, 0, 0, 0, 21, 43, 64]);
+        f.extend([0x20; 32]);
+        f.extend([17, 0, 4, 1, 0, 0, 0, 0]);
+        f.extend(&unfinished().0[34..]);
+        f[68..70].copy_from_slice(&[0x12, 0x34]);
+        let mut meta = FrameMeta {
+            checksum: Checksum::Partial {
+                start: 62,
+                offset: 6,
+            },
+            gso: None,
+        };
+        let expected = meta;
+        assert!(amend(&mut f, &mut meta, 14, 14));
+        assert_eq!((&f[68..70], meta), (&[0x12, 0x34][..], expected));
+        f[57] = 0;
+        assert!(amend(&mut f, &mut meta, 14, 14));
+        assert_ne!(f[68..70], [0x12, 0x34], "it is there, and not rerouted");
     }
 
     #[test]

@@ -29,6 +29,10 @@ pub enum FillError {
         /// The bytes available.
         room: usize,
     },
+    /// A routing header with segments left, or a home address, hides an address of the pseudo header
+    /// (RFC 8200, 8.1; RFC 6275, 11.3.1).
+    #[error("transport checksum requested behind a routing header or home address")]
+    Rerouted,
     /// A transport checksum covers the whole datagram; a fragment is only part of one.
     #[error("transport checksum requested in a fragment")]
     Fragment,
@@ -81,6 +85,9 @@ pub fn fill_l4(frame: &mut [u8], p: &Parsed) -> Result<(), FillError> {
         L4::Sctp => 8,
         _ => return Err(FillError::NoHeader("TCP, UDP or SCTP")),
     };
+    if p.rerouted && p.l4 != L4::Sctp {
+        return Err(FillError::Rerouted);
+    }
     let end = match p.l3_len {
         0 => frame.len(),
         n => usize::from(p.l2_len) + n as usize,

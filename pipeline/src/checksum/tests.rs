@@ -74,6 +74,26 @@ fn fragments_are_not_judged() {
 }
 
 #[test]
+fn what_is_rerouted_is_not_filled() {
+    // A routing header with a segment left: the pseudo header has another destination.
+    for protocol in [proto::TCP, proto::UDP, proto::SCTP] {
+        let mut packet = vec![protocol, 0, 4, 1, 0, 0, 0, 0];
+        packet.extend(l4(protocol, 1, 2, b"data"));
+        let mut frame = ip_frame(v6(), proto::ROUTING, &packet);
+        let p = Parsed::new(&frame, frame.len()).unwrap();
+        let before = frame.clone();
+        let filled = fill_l4(&mut frame, &p);
+        // SCTP's covers no addresses.
+        let expected = match protocol {
+            proto::SCTP => Ok(()),
+            _ => Err(FillError::Rerouted),
+        };
+        assert_eq!(filled, expected);
+        assert_eq!(frame == before, filled.is_err());
+    }
+}
+
+#[test]
 fn lengths_that_lie_are_not_judged() {
     let mut frame = ip_frame(v4(), proto::TCP, &l4(proto::TCP, 1, 2, b"data"));
     frame.pop();

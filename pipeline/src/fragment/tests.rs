@@ -118,6 +118,22 @@ fn encapsulated(flow: adit_conntrack::testing::Flow, inner: &[u8], has_checksum:
     frame(&packet)
 }
 
+/// The sum of an outer UDP header that has one is over the final destination, of which the outer IPv6
+/// header says nothing: fragments would have a wrong one.
+#[test]
+fn a_datagram_in_a_rerouted_tunnel_is_not_divided() {
+    let inner = frame(&V4.udp(&[0; 400]));
+    for (segments_left, has_checksum) in [(0, true), (1, true), (1, false)] {
+        let mut outer = encapsulated(V6, &inner, has_checksum);
+        let at = outer.len() - inner.len() + 14;
+        outer[20] = proto::ROUTING;
+        outer[19] += 8;
+        outer.splice(54..54, [proto::UDP, 0, 4, segments_left, 0, 0, 0, 0]);
+        let is_divided = divided(&outer, asked(200, at + 8)).is_some();
+        assert_eq!(is_divided, segments_left == 0 || !has_checksum);
+    }
+}
+
 fn asked(mtu: u16, offset: usize) -> Division {
     let offset = offset as u16;
     let asked = Fragmentation { mtu, offset };
