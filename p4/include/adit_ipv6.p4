@@ -35,9 +35,10 @@ struct ipv6_extensions_t {
 
 // What extension headers say about the packet.
 struct ipv6_chain_t {
-    bit<8> protocol;          // the number of what follows the last one
-    bit<1> is_fragment;       // of a datagram that has others, too
-    bit<1> is_later_fragment; // what follows is not the beginning of a header
+    bit<8>  protocol;          // the number of what follows the last one
+    bit<1>  is_fragment;       // of a datagram that has others, too
+    bit<1>  is_later_fragment; // what follows is not the beginning of a header
+    bit<16> length;            // of all of them, in bytes
 }
 
 // One header: its kind is the protocol in `c` before it, what follows is that after it.
@@ -58,14 +59,17 @@ parser Ipv6ExtensionParser(packet_in pkt, out ipv6_extension_h h, inout ipv6_cha
     state fragment {
         c.is_later_fragment = (bit<1>) (head[15:3] != 0);
         c.is_fragment = c.is_fragment | head[0:0] | c.is_later_fragment;
+        c.length = c.length + 8;
         pkt.extract(h, 48);
         transition accept;
     }
     state authentication {
+        c.length = c.length + (bit<16>) head[23:16] * 4 + 8;
         pkt.extract(h, (bit<32>) head[23:16] * 32 + 48);
         transition accept;
     }
     state options {
+        c.length = c.length + (bit<16>) head[23:16] * 8 + 8;
         pkt.extract(h, (bit<32>) head[23:16] * 64 + 48);
         transition accept;
     }
@@ -87,7 +91,7 @@ parser Ipv6ExtensionParser(packet_in pkt, out ipv6_extension_h h, inout ipv6_cha
 // All of them, of which there is one at least: `kind` is the next header of the IPv6 header.
 parser Ipv6ExtensionsParser(packet_in pkt, in bit<8> kind, out ipv6_extensions_t h, out ipv6_chain_t c) {
     state start {
-        c = { kind, 0, 0 };
+        c = { kind, 0, 0, 0 };
         transition first;
     }
     IPV6_EXTENSION_STATE(first, second)
