@@ -111,6 +111,9 @@ control FilterControl(inout network_headers_t h, inout metadata_t m, in pna_main
             m.network.src_port: range;
             m.network.dst_port: range;
             h.tcp.flags: ternary;
+            // The number of a fragment header is no protocol. Later fragments have no ports.
+            m.chain.is_fragment: ternary;
+            m.chain.is_later_fragment: ternary;
         }
         actions = { permit; deny; police; }
         default_action = permit();
