@@ -55,9 +55,9 @@ parser EndpointParser(packet_in pkt, out headers_t h, inout metadata_t m,
     state ipv4 {
         pkt.extract(h.outer_ipv4);
         // Neither fragments nor options: an endpoint's peers send none (RFC 7348, 4.3).
-        transition select(h.outer_ipv4.ihl, h.outer_ipv4.flags[0:0], h.outer_ipv4.fragment_offset,
-                          h.outer_ipv4.protocol) {
-            (5, 0, 0, PROTO_UDP): udp;
+        transition select(h.outer_ipv4.version, h.outer_ipv4.ihl, h.outer_ipv4.flags[0:0],
+                          h.outer_ipv4.fragment_offset, h.outer_ipv4.protocol) {
+            (4, 5, 0, 0, PROTO_UDP): udp;
             default: accept;
         }
     }
