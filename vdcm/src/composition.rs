@@ -52,6 +52,8 @@ pub struct Composition {
     windows: dma::Windows,
     /// The log of what the ADIs and the mailbox write, if there is one.
     log: Option<Arc<WriteLog>>,
+    /// Set if the marks of a log of a predecessor of this process may be lost.
+    unreported: bool,
     /// The reason for which the request in progress is refused.
     refusal: Cell<Option<Refusal>>,
     limiter: Limiter,
@@ -72,6 +74,7 @@ impl Composition {
             memory: GuestMemory::new(),
             windows: dma::Windows::default(),
             log: None,
+            unreported: false,
             refusal: Cell::new(None),
             limiter: Limiter::new(&limits, now),
             trace: RefCell::new(Trace::new(now)),

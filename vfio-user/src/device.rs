@@ -62,6 +62,12 @@ pub trait Device {
     /// one. Only clients of a relay are announced in this way.
     fn new_client(&mut self) {}
 
+    /// Notifies that a client is about to be served, which was connected to a predecessor of this process
+    /// ([`relay`](crate::relay)), and sets up here what it has set up there. Its log of DMA writes is started
+    /// like any other, but no page may be missing in the first report that the predecessor has written and
+    /// not reported.
+    fn known_client(&mut self) {}
+
     /// Notifies that the client has disconnected, orderly or not; called once after each
     /// [`connected`](Device::connected). All of its windows and eventfds are released here, without
     /// calls of `dma_unmap` or `set_irqs`; a migration and a log of DMA writes end.

@@ -14,8 +14,9 @@
 //!
 //! *A new worker* is introduced to the client by the same messages that the client has sent: its
 //! version, windows, eventfds, the start of its log of DMA writes, and (after a death) the last content of
-//! configuration space. That log is empty in the new worker, unless its device reports all that it may write,
-//! or takes over the pages of its predecessor's log with the rest of the state.
+//! configuration space. The marks of the former log are lost: the device of the new worker, which is told that the
+//! client had another one ([`known_client`](crate::Device::known_client)), must report all that may have been
+//! written.
 //!
 //! The worker's side is [`PassedClients`], which takes the place of a [`Server`](crate::Server): it
 //! receives one connection for each client over a socket pair, the *source*.

@@ -46,6 +46,8 @@ pub struct ScratchDevice {
     pub vectors: BTreeMap<u32, EventFd>,
     /// The number of clients served.
     pub clients: u64,
+    /// The number of clients that were announced as those of another worker.
+    pub known: u64,
     /// The number of resets.
     pub resets: u64,
     /// The number of clients taken over from another process.
@@ -96,6 +98,7 @@ impl ScratchDevice {
             windows: BTreeMap::new(),
             vectors: BTreeMap::new(),
             clients: 0,
+            known: 0,
             resets: 0,
             resumed: 0,
             migration: None,
@@ -233,6 +236,10 @@ impl Device for ScratchDevice {
             migration.enter(MigrationState::Running);
         }
         Ok(())
+    }
+
+    fn known_client(&mut self) {
+        self.known += 1;
     }
 
     fn connected(&mut self) {

@@ -135,6 +135,12 @@ impl WriteLog {
         }
     }
 
+    /// Marks all pages: it is not known which were written.
+    pub fn mark_all(&self) {
+        let words = self.ranges.iter().flat_map(|range| range.words.iter());
+        words.for_each(|word| word.store(u64::MAX, Ordering::Relaxed));
+    }
+
     /// Takes the marks within a range, and calls `written` with the address and the length of each
     /// page. A page of which only a part is within the range stays marked. Not to be called by two
     /// threads at a time.

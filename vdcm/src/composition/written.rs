@@ -27,9 +27,24 @@ impl Composition {
             return Ok(page_size);
         }
         self.memory.set_log(Some(log.clone()));
+        if std::mem::take(&mut self.unreported) {
+            log.mark_all();
+        }
         let page_size = log.page_size();
         self.log = Some(log);
         Ok(page_size)
+    }
+
+    /// Has the next log begin with all pages marked: its client may have had another one, in a predecessor
+    /// of this process, whose marks are lost.
+    pub(crate) fn expect_unreported(&mut self) {
+        self.unreported = true;
+    }
+
+    /// Ends the log of a client that has left, and all that was to be reported to it.
+    pub(crate) fn forget_written(&mut self) {
+        self.stop_log();
+        self.unreported = false;
     }
 
     /// Logs what the ADI of a port writes. Returns false if it does not know that. One that is gone

@@ -160,6 +160,10 @@ impl Device for Front {
         self.vdev.lock_own().new_client();
     }
 
+    fn known_client(&mut self) {
+        self.vdev.lock().composition.expect_unreported();
+    }
+
     fn connected(&mut self) {
         let mut state = self.vdev.lock_settled();
         state.connected = true;

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Migration of a device by its client (VFIO migration v2).
 //!
-//! The ADIs of a NIC in this process log the pages that they write (`composition/written.rs`). ADIs over
-//! VFIO keep no record of them, nor does an IOMMU without dirty tracking. So every page that these can
-//! write is reported as written: a client copies all of them once the device is stopped. The same is true
-//! of a log that was started before an update of the daemon.
+//! The ADIs of a NIC in this process log the pages that they write (`composition/written.rs`). Over VFIO the
+//! NIC keeps the log of an ADI (`vfio/log.rs`). If one cannot, every page that the device can write is
+//! reported as written each time: a client copies all of them once the device is stopped. The same is true of
+//! ADIs over VFIO whose log was started before an update of the daemon.
+//!
+//! The client of a predecessor of this process may have started a log there, whose marks are not here. The
+//! first log that it has here begins with all pages marked, so that none is missing.
 
 use adit_function::logging::warn_throttled;
 use adit_vfio_user::migration::{

@@ -223,7 +223,7 @@ impl State {
     pub(super) fn disconnect(&mut self) {
         self.reset(ResetCause::Disconnect);
         self.composition.unmap_all();
-        self.composition.stop_log();
+        self.composition.forget_written();
         self.clear_eventfds();
         self.take_pages_back();
         self.composition.record(TraceEvent::Disconnected);

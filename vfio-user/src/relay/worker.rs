@@ -85,6 +85,8 @@ impl PassedClients {
             self.stats.count_connections(1);
             if is_new {
                 device.new_client();
+            } else {
+                device.known_client();
             }
             let client = Client::new(socket, State::new(&self.config));
             let served = serve_client(device, stop, client, &self.config, &self.stats)?;

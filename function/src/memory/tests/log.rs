@@ -33,6 +33,22 @@ fn taken(log: &WriteLog, range: IovaRange) -> Vec<(u64, u64)> {
 const ALL: u64 = 1 << 38;
 
 #[test]
+fn all_pages_of_all_ranges_can_be_marked() {
+    // Neither range ends with a word's pages, and the second one not with a page.
+    let (_, log) = logged(
+        0x1000,
+        &[range(0x1_0000, 0x4_1000), range(0x10_0000, 0x1800)],
+    );
+    log.mark_all();
+    let pages = (0x10..0x51).map(|page| (page << 12, 0x1000));
+    let pages: Vec<_> = pages
+        .chain([(0x10_0000, 0x1000), (0x10_1000, 0x800)])
+        .collect();
+    assert_eq!(taken(&log, range(0, ALL)), pages);
+    assert_eq!(taken(&log, range(0, ALL)), []);
+}
+
+#[test]
 fn each_way_to_write_is_logged_and_nothing_else() {
     let (mut mem, log) = logged(0x1000, &[range(0, ALL)]);
     let all = || taken(&log, range(0, ALL));

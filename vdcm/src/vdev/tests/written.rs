@@ -79,6 +79,30 @@ fn what_the_mailbox_writes_is_reported_once() {
 }
 
 #[test]
+fn the_first_log_of_a_predecessors_client_begins_with_all_pages() {
+    let adi = MockAdi::new("adi", 1, 4).logging();
+    let mut client = Client::of(adi, shape(Layout::Vf));
+    client.front.known_client();
+    client.load();
+    // A log of no ranges has no marks that could be missing later.
+    assert_eq!(client.front.start(0x1000, &[]), Ok(0x1000));
+    client.start_log();
+    assert_eq!(client.written(), (0..PAGES).collect::<Vec<_>>());
+    assert!(client.written().is_empty());
+    client.exchange();
+    assert_eq!(client.written(), [0, ARQ / 0x1000, reply(0)]);
+    client.start_log();
+    assert!(client.written().is_empty());
+
+    // The next client has nothing of it.
+    client.front.known_client();
+    client.front.disconnected();
+    client.connect();
+    client.start_log();
+    assert!(client.written().is_empty());
+}
+
+#[test]
 fn all_that_may_be_written_is_reported_if_it_is_not_known_what_was() {
     let adis = [
         MockAdi::new("adi", 1, 4),
