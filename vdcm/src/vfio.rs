@@ -165,6 +165,13 @@ impl VfioAdi {
         })
     }
 
+    /// Ends the NIC's log.
+    fn stop_log(&self) {
+        if let Err(error) = stop_log(&*self.device) {
+            tracing::debug!(adi = self.name, %error, "a log was not ended");
+        }
+    }
+
     fn set_eventfd(&self, vector: u16, eventfd: Option<BorrowedFd<'_>>) -> Result<(), AdiError> {
         self.device
             .set_eventfds(irq::VECTORS, vector.into(), &[eventfd])
@@ -302,9 +309,7 @@ impl Adi for VfioAdi {
         let had = self.log.take().is_some();
         let Some(log) = log.filter(|_| !self.held) else {
             if had {
-                if let Err(error) = stop_log(&*self.device) {
-                    tracing::debug!(adi = self.name, %error, "a log was not ended");
-                }
+                self.stop_log();
             }
             return false;
         };
@@ -417,7 +422,10 @@ impl Adi for VfioAdi {
 
     fn take_over(&mut self) {
         // The predecessor has mapped the windows, and set the same eventfds.
-        self.held = false;
+        if std::mem::take(&mut self.held) {
+            // Nobody reads its log any more, which costs the NIC memory and would be in the way of the next one.
+            self.stop_log();
+        }
         self.vectors.clear();
     }
 

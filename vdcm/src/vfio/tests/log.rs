@@ -157,6 +157,37 @@ fn an_adi_without_a_log_is_left_alone() {
 }
 
 #[test]
+fn the_log_of_a_predecessor_ends_when_its_adi_is_taken_over() {
+    let fake = Fake::new(7);
+    let runs = NicLog {
+        runs: true,
+        ..NicLog::default()
+    };
+    fake.record.lock().unwrap().log = Some(runs);
+    let mut adi = left(&fake).unwrap();
+    let log = device_log(&[range(0x1000, 0x3000)]);
+    // The relay repeats the start of the client's log while the ADI is the predecessor's.
+    assert!(!adi.log_writes(Some(log.clone())));
+    adi.log_writes(None);
+    assert_eq!(fake.calls(), [""; 0]);
+    adi.take_over();
+    assert_eq!(fake.calls(), ["stop"]);
+    // The client's next one.
+    assert!(adi.log_writes(Some(log.clone())));
+    assert_eq!(
+        fake.calls(),
+        ["stop nothing", "start 0x1000 [(1000, 3000)]"]
+    );
+    fake.writes(&[(0x1000, 0b10)]);
+    adi.collect_writes(range(0, 0x10_0000));
+    assert_eq!(taken(&log), [(0x2000, 0x1000)]);
+    fake.calls();
+    // It is this process's: its log stays when the device goes on once more.
+    adi.take_over();
+    assert_eq!(fake.calls(), [""; 0]);
+}
+
+#[test]
 fn all_pages_are_written_when_the_nic_has_lost_its_log() {
     let (mut adi, fake) = logging();
     let log = device_log(&[range(0x1000, 0x3000)]);
