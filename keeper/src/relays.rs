@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_vfio_user::handover::{HandoverError, InheritedFds, SavedServer};
-use adit_vfio_user::relay::{IntroductionError, Relay, RelayHandle};
+use adit_vfio_user::relay::{IntroductionError, Pending, Relay, RelayHandle};
 use adit_vfio_user::Config;
 
 use crate::process::Event;
 
-/// The time for an order to a relay: a message that a client or worker delays takes no longer.
-const TIMEOUT: Duration = Duration::from_secs(6);
+/// The time for all relays to carry out an order that takes none, unless a worker delays a message: a part of
+/// that for which clients may wait.
+const SHORTLY: Duration = Duration::from_secs(1);
 /// The stack of a relay's thread in bytes.
 const STACK: usize = 256 << 10;
 
@@ -94,24 +95,25 @@ impl Relays {
         }
     }
 
-    /// Pauses all relays; returns the name of one that cannot.
+    /// Pauses all relays; returns the name of one that cannot. The others are paused then, too.
     pub(crate) fn pause(&self) -> Result<(), String> {
-        let mut relays = self.relays.iter();
-        match relays.find(|(_, (handle, _))| !handle.pause(TIMEOUT)) {
+        match self.all_at_once(RelayHandle::pause) {
             None => Ok(()),
-            Some((name, _)) => Err(format!("a client of `{name}` or its worker stalls")),
+            Some(name) => Err(format!("a client of `{name}` or its worker stalls")),
         }
     }
 
-    /// Introduces the clients of all relays to the next worker. Sockets that it does not serve have
-    /// no worker then.
+    /// Introduces the clients of all relays to the next worker, until a time. Sockets that it does not serve
+    /// have no worker then.
     pub(crate) fn switch(
         &self,
         sources: &mut BTreeMap<String, OwnedFd>,
+        until: Instant,
     ) -> Result<(), (String, IntroductionError)> {
         for (name, (handle, _)) in &self.relays {
             if let Some(source) = sources.remove(name) {
-                let switched = handle.switch(source, TIMEOUT);
+                let left = until.saturating_duration_since(Instant::now());
+                let switched = handle.switch(source, left);
                 switched.map_err(|error| (name.clone(), error))?;
             }
         }
@@ -120,12 +122,30 @@ impl Relays {
 
     /// Goes on with the next worker.
     pub(crate) fn commit(&self) {
-        self.each(|handle| handle.commit(TIMEOUT));
+        // One that has not answered does so later.
+        self.all_at_once(RelayHandle::commit);
     }
 
     /// Goes on with the worker of before.
     pub(crate) fn revert(&self) {
-        self.each(|handle| handle.revert(TIMEOUT));
+        self.all_at_once(RelayHandle::revert);
+    }
+
+    /// Gives an order to all relays, then waits until they have carried it out; returns the name of one that
+    /// has not shortly.
+    fn all_at_once(&self, order: impl Fn(&RelayHandle) -> Pending) -> Option<&str> {
+        let until = Instant::now() + SHORTLY;
+        let given = self.relays.iter();
+        let given: Vec<_> = given
+            .map(|(name, (handle, _))| (name, order(handle)))
+            .collect();
+        let mut late = None;
+        for (name, pending) in given {
+            if !pending.wait(until.saturating_duration_since(Instant::now())) {
+                late = late.or(Some(name.as_str()));
+            }
+        }
+        late
     }
 
     /// Answers in place of the worker, which has ended, and with it all accesses to the clients' memory.

@@ -49,8 +49,9 @@ pub use worker::{source, PassedClients};
 /// The time within which a worker must answer a message. QEMU waits for five seconds.
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The time within which a worker that was given up should have ended. The client's messages wait for that, and
-/// are answered then nevertheless: together with [`REPLY_TIMEOUT`] this is less than QEMU waits.
+/// The additional time within which a worker that was given up should have ended. A client's message waits for that,
+/// and is answered nevertheless once this and [`REPLY_TIMEOUT`] have passed since it came: together less than QEMU
+/// waits.
 pub const END_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// The reason why a relay gives up its worker.
@@ -89,7 +90,7 @@ pub enum IntroductionError {
         /// Its error.
         errno: Errno,
     },
-    /// The relay has ended, or is busy with a client that stalls.
+    /// The relay has ended, or is busy with a client or worker that stalls.
     #[error("the relay does not react")]
     NoReaction,
 }
@@ -122,6 +123,18 @@ pub struct RelayHandle {
     wake: Arc<OwnedFd>,
     stop: StopHandle,
     stats: Arc<Stats>,
+}
+
+/// An order that a relay may not have carried out yet. It does so, whether this is waited for or not: orders can be
+/// given to many relays before the first one has answered.
+#[derive(Debug)]
+pub struct Pending(Receiver<()>);
+
+impl Pending {
+    /// Waits until the order was carried out; returns false if it was not within `timeout`, or the relay has ended.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        self.0.recv_timeout(timeout).is_ok()
+    }
 }
 
 impl Relay {
@@ -189,20 +202,17 @@ impl RelayHandle {
         self.order(Order::Ended);
     }
 
-    /// Stops the relay between two messages; the client's messages wait in its socket. Returns false
-    /// if that is not possible within `timeout`.
-    #[must_use]
-    pub fn pause(&self, timeout: Duration) -> bool {
-        let (done, paused) = sync_channel(1);
-        self.order(Order::Pause(done));
-        paused.recv_timeout(timeout).is_ok()
+    /// Stops the relay between two messages to the worker; the client's messages wait in its socket. If that is
+    /// not possible in time, the relay stops nevertheless once it can, unless [`revert`](Self::revert) follows.
+    pub fn pause(&self) -> Pending {
+        self.pending(Order::Pause)
     }
 
     /// Introduces the client of a paused relay to another worker; the present one is kept for
     /// [`revert`](Self::revert).
     ///
     /// # Errors
-    /// Fails if the worker does not take the client as it is.
+    /// Fails if the worker does not take the client as it is, or not within `timeout`.
     pub fn switch(&self, source: OwnedFd, timeout: Duration) -> Result<(), IntroductionError> {
         let (done, switched) = sync_channel(1);
         self.order(Order::Switch(source, done));
@@ -212,13 +222,13 @@ impl RelayHandle {
     }
 
     /// Goes on with the worker of the last [`switch`](Self::switch), and leaves the one before it.
-    pub fn commit(&self, timeout: Duration) {
-        self.and_wait(Order::Commit, timeout);
+    pub fn commit(&self) -> Pending {
+        self.pending(Order::Commit)
     }
 
     /// Goes on with the worker before the last [`switch`](Self::switch).
-    pub fn revert(&self, timeout: Duration) {
-        self.and_wait(Order::Revert, timeout);
+    pub fn revert(&self) -> Pending {
+        self.pending(Order::Revert)
     }
 
     /// Ends the relay; its client is disconnected.
@@ -232,11 +242,10 @@ impl RelayHandle {
         &self.stats
     }
 
-    fn and_wait(&self, order: impl FnOnce(SyncSender<()>) -> Order, timeout: Duration) {
+    fn pending(&self, order: impl FnOnce(SyncSender<()>) -> Order) -> Pending {
         let (done, carried_out) = sync_channel(1);
         self.order(order(done));
-        // Without an answer the relay carries the order out later.
-        let _ = carried_out.recv_timeout(timeout);
+        Pending(carried_out)
     }
 
     fn order(&self, order: Order) {

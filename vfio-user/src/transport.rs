@@ -166,8 +166,16 @@ impl<'a> UnixTransport<'a> {
         }
     }
 
-    /// Receives the available bytes; returns 0 only at the end of the stream.
-    fn receive_some(&self, buf: &mut [u8], fds: &mut ReceivedFds) -> Result<usize, Errno> {
+    /// Receives the available bytes, at most what `buf` has room for, which is not nothing; returns 0 only at the end of
+    /// the stream.
+    ///
+    /// # Errors
+    /// `AGAIN` if there are none.
+    pub(crate) fn receive_some(
+        &self,
+        buf: &mut [u8],
+        fds: &mut ReceivedFds,
+    ) -> Result<usize, Errno> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_MSG_FDS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;

@@ -2,6 +2,8 @@
 //! A client behind a relay: its worker dies, starts again, and is replaced.
 
 mod common;
+#[path = "relay/parts.rs"]
+mod parts;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -34,6 +36,11 @@ struct Fixture {
 
 impl Fixture {
     fn start() -> Self {
+        Self::start_with(Duration::from_millis(300))
+    }
+
+    /// Starts one that waits this long for the rest of a client's message.
+    fn start_with(message_timeout: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("device.sock");
         let server = Server::bind(&path, Config::default()).unwrap();
@@ -43,7 +50,7 @@ impl Fixture {
         let mut fds: InheritedFds = sent.as_slice().iter().map(dup).collect();
         let (notify, lost) = channel();
         let config = Config {
-            message_timeout: Duration::from_millis(300),
+            message_timeout,
             ..Config::default()
         };
         let (mut relay, handle) = Relay::new(saved, &mut fds, config, move |lost| {
@@ -343,7 +350,7 @@ fn a_worker_is_replaced_between_two_messages() {
     let first = fixture.connect(ScratchDevice::new());
     let mut client = Client::negotiated(&fixture.path);
     write(&mut client, 0, 8, [1; 4]).unwrap();
-    assert!(fixture.relay.pause(TIMEOUT));
+    assert!(fixture.relay.pause().wait(TIMEOUT));
     let request = adit_vfio_user::fuzzing::message(9, Command::RegionRead, 0, &access(0, 8, 4));
     client.send(&request);
 
@@ -352,15 +359,15 @@ fn a_worker_is_replaced_between_two_messages() {
     drop(theirs);
     let refused = fixture.relay.switch(ours, TIMEOUT);
     assert!(matches!(refused, Err(IntroductionError::Lost(Lost::Gone))));
-    fixture.relay.revert(TIMEOUT);
+    assert!(fixture.relay.revert().wait(TIMEOUT));
     assert_eq!(client.reply().unwrap()[16..], [1; 4]);
 
-    assert!(fixture.relay.pause(TIMEOUT));
+    assert!(fixture.relay.pause().wait(TIMEOUT));
     client.send(&request);
     let (second, source) = Worker::start(ScratchDevice::new());
     fixture.relay.switch(source, TIMEOUT).unwrap();
     assert_eq!(fixture.relay.stats().introduced(), 1);
-    fixture.relay.commit(TIMEOUT);
+    assert!(fixture.relay.commit().wait(TIMEOUT));
     assert_eq!(client.reply().unwrap()[16..], [0; 4]);
     let first = first.die();
     assert_eq!((first.clients, first.known), (1, 0));
@@ -380,12 +387,12 @@ fn a_worker_goes_on_for_good_when_the_one_after_it_has_died() {
         let fixture = Fixture::start();
         let first = fixture.connect(ScratchDevice::new());
         let mut client = connected.then(|| Client::negotiated(&fixture.path));
-        assert!(fixture.relay.pause(TIMEOUT));
+        assert!(fixture.relay.pause().wait(TIMEOUT));
         let (second, source) = Worker::start(ScratchDevice::new());
         fixture.relay.switch(source, TIMEOUT).unwrap();
         second.die();
         assert_eq!(fixture.lost.recv_timeout(TIMEOUT), Ok(Lost::Gone));
-        fixture.relay.revert(TIMEOUT);
+        assert!(fixture.relay.revert().wait(TIMEOUT));
         // Nobody waits for the end of the one that has died.
         let late = fixture.lost.recv_timeout(END_TIMEOUT * 2);
         assert!(late.is_err(), "connected: {connected}, lost: {late:?}");
@@ -427,10 +434,10 @@ fn a_log_of_dma_writes_goes_on_in_the_next_worker() {
             worker.die();
             return fixture.connect(device());
         }
-        assert!(fixture.relay.pause(TIMEOUT));
+        assert!(fixture.relay.pause().wait(TIMEOUT));
         let (next, source) = Worker::start(device());
         fixture.relay.switch(source, TIMEOUT).unwrap();
-        fixture.relay.commit(TIMEOUT);
+        assert!(fixture.relay.commit().wait(TIMEOUT));
         worker.die();
         next
     };

@@ -163,8 +163,9 @@ impl Keeper {
         new: &mut Process,
         known: u64,
     ) -> Result<(), KeeperError> {
-        self.relays.pause().map_err(KeeperError::Busy)?;
+        // Those that are paused first wait for the last one.
         let until = Instant::now() + PAUSE;
+        self.relays.pause().map_err(KeeperError::Busy)?;
         let left = || until.saturating_duration_since(Instant::now());
         say(old, "freeze", &ToWorker::Freeze, &SentFds::default())?;
         let (state, inherited) = match self.until(old, Some(new), "frozen", left())? {
@@ -184,7 +185,7 @@ impl Keeper {
         }
         say(new, "introduce", &ToWorker::Introduce, &SentFds::default())?;
         let mut sources = std::mem::take(&mut new.sources);
-        let switched = self.relays.switch(&mut sources);
+        let switched = self.relays.switch(&mut sources, until);
         switched.map_err(|(name, source)| KeeperError::Client { name, source })?;
         let go = ToWorker::Go { state: Some(state) };
         pass(new, "go", &go, &inherited)?;

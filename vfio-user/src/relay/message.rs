@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zerocopy::IntoBytes;
 
@@ -21,28 +21,85 @@ pub(super) struct Message {
     pub(super) excess: bool,
 }
 
-impl Message {
-    /// Receives a message of at most `max` bytes.
-    pub(super) fn receive(client: &mut UnixTransport<'_>, max: usize) -> Result<Self, End> {
-        let (mut fds, mut header) = (ReceivedFds::default(), Header::default());
-        client.receive_first(header.as_mut_bytes(), &mut fds, None)?;
-        let len = match header.payload_len() {
-            Some(len) if len <= max - Header::SIZE => len,
-            _ => {
-                tracing::warn!(size = header.size, max, "message with an impossible size");
-                return Err(End::Protocol);
+/// A message of the client that may not have come as a whole. Its parts are taken as they come, so that a client
+/// that stalls within a message keeps its relay from nothing else.
+#[derive(Default)]
+pub(super) struct Incoming {
+    header: Header,
+    /// Empty until the header has come.
+    payload: Vec<u8>,
+    /// The number of bytes that have come of both.
+    filled: usize,
+    fds: ReceivedFds,
+    /// The time by which the rest must have come, since the first byte has.
+    by: Option<Instant>,
+}
+
+impl Incoming {
+    /// The time by which the rest of a message must have come that has begun.
+    pub(super) fn by(&self) -> Option<Instant> {
+        self.by
+    }
+
+    /// Gives a client more time that could not send the rest.
+    pub(super) fn extend(&mut self, timeout: Duration) {
+        if self.by.is_some() {
+            self.by = Some(Instant::now() + timeout);
+        }
+    }
+
+    /// Takes what has come of a message of at most `max` bytes, all of which must come within `timeout` of its first
+    /// byte. Returns the message once that is all of it.
+    pub(super) fn receive(
+        &mut self,
+        client: &UnixTransport<'_>,
+        (max, timeout): (usize, Duration),
+    ) -> Result<Option<Message>, End> {
+        loop {
+            let rest = match self.filled.checked_sub(Header::SIZE) {
+                None => &mut self.header.as_mut_bytes()[self.filled..],
+                Some(filled) => &mut self.payload[filled..],
+            };
+            match client.receive_some(rest, &mut self.fds) {
+                Ok(0) | Err(Errno::CONNRESET) if self.by.is_some() => return Err(End::Truncated),
+                Ok(0) | Err(Errno::CONNRESET) => return Err(End::Closed),
+                Ok(n) => self.filled += n,
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) if self.by.is_some_and(|by| by <= Instant::now()) => {
+                    return Err(End::Stalled);
+                }
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(errno) => return Err(End::Io(errno)),
             }
-        };
-        let mut payload = vec![0; len];
-        client.receive_more(&mut payload, &mut fds)?;
-        let excess = fds.has_excess();
-        let fds = fds.take().into_iter().map(Arc::new).collect();
-        Ok(Self {
-            header,
-            payload,
-            fds,
+            if self.filled == Header::SIZE {
+                self.payload = vec![0; payload_len(&self.header, max)?];
+            }
+            if self.filled >= Header::SIZE && self.filled == Header::SIZE + self.payload.len() {
+                return Ok(Some(std::mem::take(self).complete()));
+            }
+            self.by = self.by.or_else(|| Some(Instant::now() + timeout));
+        }
+    }
+
+    fn complete(mut self) -> Message {
+        let excess = self.fds.has_excess();
+        Message {
+            header: self.header,
+            payload: self.payload,
+            fds: self.fds.take().into_iter().map(Arc::new).collect(),
             excess,
-        })
+        }
+    }
+}
+
+/// The length of the payload of a message of at most `max` bytes.
+fn payload_len(header: &Header, max: usize) -> Result<usize, End> {
+    match header.payload_len() {
+        Some(len) if len <= max - Header::SIZE => Ok(len),
+        _ => {
+            tracing::warn!(size = header.size, max, "message with an impossible size");
+            Err(End::Protocol)
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::net::{accept_with, socketpair, AddressFamily, SocketFlags, SocketTyp
 
 use super::absent::{answer, Answer};
 use super::introduction::Link;
-use super::message::{reply, Message, Reply};
+use super::message::{reply, Incoming, Message, Reply};
 use super::record::Record;
 use super::worker::pass;
 use super::{IntroductionError, Lost, Order, Relay, END_TIMEOUT, REPLY_TIMEOUT};
@@ -45,6 +45,8 @@ pub(super) struct State<'a> {
     /// The time by which a new client must have sent its version.
     version_by: Option<Instant>,
     record: Record,
+    /// What has come of the client's next message.
+    incoming: Incoming,
     /// A message that waits for a worker, or for the end of one.
     held: Option<Message>,
 }
@@ -61,6 +63,7 @@ impl<'a> State<'a> {
             client: None,
             version_by: None,
             record,
+            incoming: Incoming::default(),
             held: None,
         }
     }
@@ -72,9 +75,8 @@ impl<'a> State<'a> {
                 self.carry_out(order);
             }
             let (client, link) = self.wait()?;
-            if !client && self.version_by.is_some_and(|by| by <= Instant::now()) {
-                tracing::info!("client gone: it sent no version");
-                self.disconnect();
+            if !client && !self.paused {
+                self.check_client();
             }
             if self.stop.is_stopped() {
                 break;
@@ -121,9 +123,9 @@ impl<'a> State<'a> {
         } else if let (Some(source), None) = (&self.worker.source, &self.client) {
             fds.push(PollFd::new(source, PollFlags::IN));
         }
-        // A client that connects and sends nothing would block others.
-        let by = self.version_by.filter(|_| open);
-        let by = by.into_iter().chain(self.worker.ends_by).min();
+        // A client that connects and sends nothing, or a part of a message, would block others.
+        let client_by = self.version_by.into_iter().chain(self.incoming.by());
+        let by = client_by.filter(|_| open).chain(self.worker.ends_by).min();
         let timeout = by.map(|by| {
             let left = by.saturating_duration_since(Instant::now());
             Timespec::try_from(left).unwrap_or_default()
@@ -136,6 +138,18 @@ impl<'a> State<'a> {
         Ok((ready(2), ready(3)))
     }
 
+    /// Disconnects a client that has sent nothing in time which it must send.
+    fn check_client(&mut self) {
+        let is_over = |by: Option<Instant>| by.is_some_and(|by| by <= Instant::now());
+        if is_over(self.version_by) {
+            tracing::info!("client gone: it sent no version");
+            self.disconnect();
+        } else if is_over(self.incoming.by()) {
+            tracing::info!("client gone: {}", End::Stalled);
+            self.disconnect();
+        }
+    }
+
     fn carry_out(&mut self, order: Order) {
         match order {
             Order::Connect(source) => {
@@ -144,7 +158,7 @@ impl<'a> State<'a> {
                     ..Worker::default()
                 };
                 self.before = None;
-                self.paused = false;
+                self.end_pause();
                 if self.record.version.is_some() {
                     if let Err(error) = self.introduce(false) {
                         self.failed(&error);
@@ -171,7 +185,7 @@ impl<'a> State<'a> {
             }
             Order::Commit(done) => {
                 self.before = None;
-                self.paused = false;
+                self.end_pause();
                 self.release_held();
                 let _ = done.send(());
             }
@@ -179,10 +193,17 @@ impl<'a> State<'a> {
                 if let Some(before) = self.before.take() {
                     self.worker = before;
                 }
-                self.paused = false;
+                self.end_pause();
                 self.release_held();
                 let _ = done.send(());
             }
+        }
+    }
+
+    fn end_pause(&mut self) {
+        if std::mem::take(&mut self.paused) {
+            // Nobody has read what the client has sent meanwhile.
+            self.incoming.extend(self.relay.config.message_timeout);
         }
     }
 
@@ -294,6 +315,7 @@ impl<'a> State<'a> {
         self.client = None;
         self.version_by = None;
         self.worker.link = None;
+        self.incoming = Incoming::default();
         self.held = None;
         if let Some(before) = &mut self.before {
             before.link = None;
@@ -301,9 +323,9 @@ impl<'a> State<'a> {
         self.record = Record::new(&self.relay.config);
     }
 
-    /// Serves one message of the client, or notices its end.
+    /// Takes what has come from the client and serves a message that is complete, or notices its end.
     fn serve(&mut self) {
-        let Some(client) = &mut self.client else {
+        let Some(client) = &self.client else {
             return;
         };
         if self.paused || self.held.is_some() {
@@ -311,8 +333,11 @@ impl<'a> State<'a> {
             tracing::info!("client gone");
             return self.disconnect();
         }
-        match Message::receive(client, self.relay.config.max_message()) {
-            Ok(message) => {
+        let config = &self.relay.config;
+        let limits = (config.max_message(), config.message_timeout);
+        match self.incoming.receive(client, limits) {
+            Ok(None) => {}
+            Ok(Some(message)) => {
                 self.version_by = None;
                 self.handle(message);
             }
