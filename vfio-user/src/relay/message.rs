@@ -19,6 +19,8 @@ pub(super) struct Message {
     pub(super) fds: Vec<Arc<OwnedFd>>,
     /// Set if it came with more descriptors than a message may have.
     pub(super) excess: bool,
+    /// The time at which the rest of it was received.
+    pub(super) came: Instant,
 }
 
 /// A message of the client that may not have come as a whole. Its parts are taken as they come, so that a client
@@ -88,6 +90,7 @@ impl Incoming {
             payload: self.payload,
             fds: self.fds.take().into_iter().map(Arc::new).collect(),
             excess,
+            came: Instant::now(),
         }
     }
 }

@@ -29,8 +29,8 @@ const LAST_BREATH: Timespec = Timespec {
 struct Worker<'a> {
     source: Option<Arc<OwnedFd>>,
     link: Option<Link<'a>>,
-    /// Set while one that was given up may not have ended: the time at which that no longer matters.
-    ends_by: Option<Instant>,
+    /// Set while one that was given up may not have ended.
+    ends: bool,
 }
 
 /// The state of a running relay.
@@ -81,7 +81,7 @@ impl<'a> State<'a> {
             if self.stop.is_stopped() {
                 break;
             }
-            if self.worker.ends_by.is_some_and(|by| by <= Instant::now()) {
+            if self.answer_by().is_some_and(|by| by <= Instant::now()) {
                 tracing::warn!("the worker is not known to have ended");
                 self.ended();
                 continue;
@@ -125,7 +125,7 @@ impl<'a> State<'a> {
         }
         // A client that connects and sends nothing, or a part of a message, would block others.
         let client_by = self.version_by.into_iter().chain(self.incoming.by());
-        let by = client_by.filter(|_| open).chain(self.worker.ends_by).min();
+        let by = client_by.filter(|_| open).chain(self.answer_by()).min();
         let timeout = by.map(|by| {
             let left = by.saturating_duration_since(Instant::now());
             Timespec::try_from(left).unwrap_or_default()
@@ -136,6 +136,12 @@ impl<'a> State<'a> {
         }
         let ready = |n: usize| fds.get(n).is_some_and(|fd| !fd.revents().is_empty());
         Ok((ready(2), ready(3)))
+    }
+
+    /// The time by which a message is answered that waits for the end of a worker.
+    fn answer_by(&self) -> Option<Instant> {
+        let held = self.held.as_ref().filter(|_| self.worker.ends);
+        held.map(|message| message.came + REPLY_TIMEOUT + END_TIMEOUT)
     }
 
     /// Disconnects a client that has sent nothing in time which it must send.
@@ -254,7 +260,7 @@ impl<'a> State<'a> {
     fn lose(&mut self, lost: Lost) {
         tracing::warn!("{lost}; the function is in reset");
         self.worker = Worker {
-            ends_by: Some(Instant::now() + END_TIMEOUT),
+            ends: true,
             ..Worker::default()
         };
         self.relay.stats.count_workers_lost(1);
@@ -266,7 +272,7 @@ impl<'a> State<'a> {
         if self.worker.source.is_some() {
             self.lose(Lost::Gone);
         }
-        if self.worker.ends_by.take().is_some() && !self.paused {
+        if std::mem::take(&mut self.worker.ends) && !self.paused {
             self.release_held();
         }
     }
@@ -380,7 +386,7 @@ impl<'a> State<'a> {
             self.answer(&message.header, &Err(Errno::INVAL));
             return self.disconnect();
         }
-        if self.worker.ends_by.is_some() {
+        if self.worker.ends {
             // It may access what this message unmaps, or stop only with its process.
             self.held = Some(message);
             return;
