@@ -195,7 +195,7 @@ impl Keeper {
                     }
                     let cause = status.map_or("unknown".to_owned(), |status| status.to_string());
                     tracing::error!(pid = worker.pid(), "the worker has died: {cause}");
-                    self.after_death();
+                    self.after_death(None);
                     if worker.started.elapsed() > SHORT_LIFE {
                         pause = FIRST_PAUSE;
                     } else {
@@ -244,7 +244,7 @@ impl Keeper {
                 Err(error @ KeeperError::Signal(_)) => return Err(error),
                 Err(error) => {
                     tracing::error!(error = error_chain(&error), "the worker does not start");
-                    self.after_death();
+                    self.after_death(None);
                     std::thread::sleep(*pause);
                     *pause = (*pause * 2).min(LAST_PAUSE);
                 }
@@ -280,10 +280,11 @@ impl Keeper {
     }
 
     /// Ends what outlives a worker that has died: writes to the kept descriptors what is to be written then. The
-    /// clients are told that their devices are in reset only after that.
-    fn after_death(&self) {
+    /// clients are told that their devices are in reset only after that, unless they are those of a `living` one
+    /// that is prepared.
+    fn after_death(&self, living: Option<&Process>) {
         self.write_at_death();
-        self.relays.worker_ended();
+        self.relays.worker_ended(living);
     }
 
     fn write_at_death(&self) {

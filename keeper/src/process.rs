@@ -120,6 +120,11 @@ impl Process {
         tell(self.socket.as_fd(), message, fds)
     }
 
+    /// Returns whether the relay of this name was connected to it, at once when it began to serve that.
+    pub(crate) fn is_connected(&self, name: &str) -> bool {
+        self.served.contains(name) && !self.sources.contains_key(name)
+    }
+
     /// Requests the termination of the process.
     pub(crate) fn terminate(&mut self) {
         self.signal(Signal::TERM);

@@ -11,7 +11,7 @@ use adit_vfio_user::handover::{HandoverError, InheritedFds, SavedServer};
 use adit_vfio_user::relay::{IntroductionError, Pending, Relay, RelayHandle};
 use adit_vfio_user::Config;
 
-use crate::process::Event;
+use crate::process::{Event, Process};
 
 /// The time for all relays to carry out an order that takes none, unless a worker delays a message: a part of
 /// that for which clients may wait.
@@ -148,9 +148,12 @@ impl Relays {
         late
     }
 
-    /// Answers in place of the worker, which has ended, and with it all accesses to the clients' memory.
-    pub(crate) fn worker_ended(&self) {
-        self.each(RelayHandle::worker_ended);
+    /// Answers in place of a worker that has ended, and with it all accesses to the clients' memory; except
+    /// where `living`, a worker that is not the dead one, is connected already.
+    pub(crate) fn worker_ended(&self, living: Option<&Process>) {
+        let is_served = |name: &str| living.is_some_and(|worker| worker.is_connected(name));
+        let relays = self.relays.iter().filter(|(name, _)| !is_served(name));
+        relays.for_each(|(_, (handle, _))| handle.worker_ended());
     }
 
     fn each(&self, act: impl Fn(&RelayHandle)) {

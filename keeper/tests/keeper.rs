@@ -181,25 +181,22 @@ fn worker(folder: &Path) {
     };
     let kept = worker.keep_with("last", last.as_fd(), Some(at_death));
     kept.unwrap();
-    let config = Config::default();
-    let clients = worker
-        .serve("device", &folder.join("device.sock"), config)
-        .unwrap();
     let kept = Arc::default();
     let frozen = Arc::<AtomicBool>::default();
     let stop = StopHandle::new().unwrap();
-    let device = Words {
-        inner: ScratchDevice::new(),
-        kept: Arc::clone(&kept),
-        frozen: Arc::clone(&frozen),
-    };
-    let served = std::thread::spawn({
+    let serve = |name: &str| {
+        let path = folder.join(format!("{name}.sock"));
+        let clients = worker.serve(name, &path, Config::default()).unwrap();
+        let mut device = Words {
+            inner: ScratchDevice::new(),
+            kept: Arc::clone(&kept),
+            frozen: Arc::clone(&frozen),
+        };
         let stop = stop.clone();
-        move || {
-            let mut device = device;
-            clients.run(&mut device, &stop).unwrap();
-        }
-    });
+        std::thread::spawn(move || clients.run(&mut device, &stop).unwrap())
+    };
+    let served = serve("device");
+    let more = folder.join("more").exists().then(|| serve("more"));
     let mut copied = None;
     let begin = worker.prepared(|copy, fds| {
         assert_eq!(fds.len(), 1);
@@ -235,6 +232,7 @@ fn worker(folder: &Path) {
     worker.ready(load).unwrap();
     std::fs::write(ready(folder, std::process::id()), "").unwrap();
     served.join().unwrap();
+    more.map(|more| more.join().unwrap());
 }
 
 struct Client(UnixStream);
@@ -443,10 +441,15 @@ fn a_client_stays_connected_whatever_happens_to_workers() {
     client.write(KEPT, 9);
     last_words(folder.path());
     std::fs::write(folder.path().join("unfit"), "").unwrap();
+    // The new version serves more, from when it is prepared on.
+    std::fs::write(folder.path().join("more"), "").unwrap();
     signal(itself, Signal::HUP);
     last = client.next_worker(last);
     assert_eq!(client.read(KEPT), 0);
     assert_eq!(last_words(folder.path()), b"\0\0stop");
+    let mut more = Client::connect(&folder.path().join("more.sock"));
+    assert_eq!(more.read(PID), last);
+    std::fs::remove_file(folder.path().join("more")).unwrap();
 
     // The next worker dies once it has been told to begin anew.
     for order in [Signal::HUP, Signal::KILL] {

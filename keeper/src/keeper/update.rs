@@ -25,6 +25,7 @@ impl Keeper {
             let mut new = self.spawn(true)?;
             if let Err(error) = self.prepare(old, &mut new) {
                 drop(new);
+                self.relays.worker_ended(Some(old));
                 // They share descriptors, whose settings the new one may have changed. One that has ended
                 // is followed by another one.
                 let _ = say(old, "go_on", &ToWorker::GoOn, &SentFds::default());
@@ -42,6 +43,9 @@ impl Keeper {
                     new.wait(END);
                 }
                 self.relays.revert();
+                if !matches!(error, KeeperError::Resets(_)) {
+                    self.relays.worker_ended(Some(old));
+                }
                 // A worker that is not frozen has nothing to go on from, nor has one that has ended.
                 let _ = say(old, "go_on", &ToWorker::GoOn, &SentFds::default());
             }
@@ -107,13 +111,14 @@ impl Keeper {
         old.kill();
         self.finish(old);
         old.wait(END);
-        self.after_death();
+        self.after_death(Some(&new));
         if self.changes != known {
             tracing::info!(
                 pid = new.pid(),
                 "the old worker has changed what it keeps meanwhile: another one is started"
             );
             drop(new);
+            self.relays.worker_ended(None);
             return self.restart(pause);
         }
         match self.go(&mut new) {
@@ -127,7 +132,7 @@ impl Keeper {
                 tracing::error!(error = error_chain(&error), "the worker does not start");
                 drop(new);
                 // It may have set the devices up already.
-                self.after_death();
+                self.after_death(None);
                 self.restart(pause)
             }
         }
