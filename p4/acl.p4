@@ -126,10 +126,10 @@ control FilterControl(inout network_headers_t h, inout metadata_t m, in pna_main
         // What is behind the end of the datagram, such as a frame's padding, is no header of it. The
         // length of a jumbogram (RFC 2675) is in its hop-by-hop options.
         bit<16> transport = h.tcp.isValid() ? 16w20 : (h.udp.isValid() ? 16w8 : 0);
-        bool is_cut = h.ipv4.isValid() && h.ipv4.total_len < ((bit<16>) h.ipv4.ihl << 2) + transport
+        bool is_truncated = h.ipv4.isValid() && h.ipv4.total_len < ((bit<16>) h.ipv4.ihl << 2) + transport
             || h.ipv6.isValid() && h.ipv6.payload_len < m.chain.length + transport
                 && (h.ipv6.payload_len != 0 || h.ipv6.next_header != PROTO_HOP_BY_HOP);
-        if (istd.parser_error != error.NoError || is_cut) {
+        if (istd.parser_error != error.NoError || is_truncated) {
             malformed.count(0);
             drop_packet();
         } else if (h.ipv4.isValid()) {
