@@ -15,7 +15,7 @@ use crate::process::{Event, Process};
 
 /// The time for all relays to carry out an order that takes none, unless a worker delays a message: a part of
 /// that for which clients may wait.
-const SHORTLY: Duration = Duration::from_secs(1);
+const SHORTLY: Duration = Duration::from_secs(2);
 /// The stack of a relay's thread in bytes.
 const STACK: usize = 256 << 10;
 
