@@ -164,7 +164,7 @@ fn a_timeout_selects_what_has_it_left() {
             begin.elapsed() < LIMIT,
             "no timeout was the one that is left"
         );
-        let list = text(&nic.run("-L --sport 1 -p udp").stdout[..]);
+        let list = text(&nic.run("-L -p udp --sport 1").stdout[..]);
         let left = list.split_whitespace().nth(2).expect("the timeout");
         nic.run(&format!("-D -p udp --sport 1 -t {left}"));
     }
