@@ -232,7 +232,9 @@ fn worker(folder: &Path) {
     worker.ready(load).unwrap();
     std::fs::write(ready(folder, std::process::id()), "").unwrap();
     served.join().unwrap();
-    more.map(|more| more.join().unwrap());
+    if let Some(more) = more {
+        more.join().unwrap();
+    }
 }
 
 struct Client(UnixStream);
