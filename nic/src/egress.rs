@@ -201,7 +201,7 @@ mod tests {
     /// The pseudo header of what a routing header leads on has the final destination, which only the
     /// sender's sum knows.
     #[test]
-    fn the_sum_of_a_rerouted_frame_to_be_cut_only_gets_its_length() {
+    fn the_sum_of_a_rerouted_frame_to_be_segmented_only_gets_its_length() {
         let mut f = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd];
         f.extend([0x60, 0, 0, 0, 0, 0, 43, 64]);
         f.extend([0x20; 32]);

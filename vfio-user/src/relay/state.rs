@@ -45,7 +45,7 @@ pub(super) struct State<'a> {
     /// The time by which a new client must have sent its version.
     version_by: Option<Instant>,
     record: Record,
-    /// What has come of the client's next message.
+    /// The parts of the client's next message that have come.
     incoming: Incoming,
     /// A message that waits for a worker, or for the end of one.
     held: Option<Message>,
