@@ -165,6 +165,21 @@ impl VfioAdi {
         })
     }
 
+    /// Resets the ADI, and has its log go on.
+    fn reset_by(
+        &self,
+        reset: impl FnOnce(&dyn Device) -> Result<(), Error>,
+    ) -> Result<(), AdiError> {
+        if let Some(log) = &self.log {
+            log.before_reset(&*self.device);
+        }
+        reset(&*self.device).map_err(failed("resetting an ADI"))?;
+        if let Some(log) = &self.log {
+            log.after_reset(&*self.device);
+        }
+        Ok(())
+    }
+
     /// Ends the NIC's log.
     fn stop_log(&self) {
         if let Err(error) = stop_log(&*self.device) {
@@ -405,13 +420,7 @@ impl Adi for VfioAdi {
         if self.held {
             return Ok(());
         }
-        if let Some(log) = &self.log {
-            log.before_reset(&*self.device);
-        }
-        self.device.reset().map_err(failed("resetting an ADI"))?;
-        if let Some(log) = &self.log {
-            log.after_reset(&*self.device);
-        }
+        self.reset_by(|device| device.reset())?;
         poll_doorbells(&*self.device)?;
         self.pages = give(&*self.device, &self.properties)?;
         if let Some(keeping) = &self.keeping {
@@ -457,16 +466,13 @@ impl Adi for VfioAdi {
         if self.held {
             return Ok(());
         }
-        if let Some(log) = &self.log {
-            log.before_reset(&*self.device);
-        }
         // Not VFIO_DEVICE_RESET, which also revokes the pages that the client has mapped.
-        self.device
-            .request(adi_op::RESET_ADI, ResetAdi::default().as_bytes())
-            .map_err(failed("resetting an ADI"))?;
-        if let Some(log) = &self.log {
-            log.after_reset(&*self.device);
-        }
+        self.reset_by(|device| {
+            let message = ResetAdi::default();
+            device
+                .request(adi_op::RESET_ADI, message.as_bytes())
+                .map(drop)
+        })?;
         poll_doorbells(&*self.device)
     }
 
