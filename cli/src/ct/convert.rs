@@ -226,10 +226,8 @@ impl Request {
 
     /// Reports whether a connection has the zones that are given. One that it has not is 0.
     pub(super) fn has_zones(&self, entry: &Entry<'_>) -> bool {
-        let zones = self.zones().into_iter().zip(entry.zones());
-        zones
-            .into_iter()
-            .all(|((id, _), of_entry)| id.is_none_or(|id| u32::from(id) == of_entry.unwrap_or(0)))
+        let mut zones = self.zones().into_iter().zip(entry.zones());
+        zones.all(|((id, _), of_entry)| id.is_none_or(|id| u32::from(id) == of_entry.unwrap_or(0)))
     }
 
     fn tags(&self) -> Vec<u32> {

@@ -212,11 +212,12 @@ fn get(request: &Request, client: &mut Client) -> Result<Done> {
         zone: None,
     })?;
     let label = request.label.unwrap_or_default();
-    let has_label = Entry::new(&found).label() & label.bits == label.bits;
+    let entry = Entry::new(&found);
+    let has_label = entry.label() & label.bits == label.bits;
     let is_wanted = request.id.is_none_or(|id| id == found.id)
         && has_label
         && has_tcp_state(request, &found)
-        && request.has_reply(&Entry::new(&found).reply)
+        && request.has_reply(&entry.reply)
         && passes(request, &found);
     if is_wanted {
         Printer::new(request.output, request.labels.clone()).connection(&found)?;
